@@ -1,0 +1,115 @@
+#include "base/log.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static enum log_level max_level = LOG_INFO;
+static int out_fd = STDOUT_FILENO;
+static bool out_is_link;
+static atomic_uint lost;
+
+void log_set_level(enum log_level level)
+{
+    max_level = level;
+}
+
+enum log_level log_level(void)
+{
+    return max_level;
+}
+
+void log_set_output(int fd, bool is_monitor_link)
+{
+    out_fd = fd;
+    out_is_link = is_monitor_link;
+}
+
+static bool would_block(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    return poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0;
+}
+
+/* A line never waits for its reader: what cannot be written now is dropped and counted. */
+static bool emit(const char *line, size_t n)
+{
+    if (out_is_link)
+        return send(out_fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)n;
+    return !would_block(out_fd) && write(out_fd, line, n) == (ssize_t)n;
+}
+
+static size_t clean(char *line, size_t n)
+{
+    while (n > 0 && line[n - 1] == '\n')
+        n--;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = '?';
+    line[n] = '\n';
+    return n + 1;
+}
+
+static size_t head(char *line, size_t cap, enum log_level level, const char *module)
+{
+    static const char *const names[] = {
+        [LOG_ERROR] = "ERROR", [LOG_WARN] = " WARN", [LOG_INFO] = " INFO", [LOG_DEBUG] = "DEBUG"};
+    uint64_t us = clock_realtime_us();
+    time_t s = (time_t)(us / 1000000U);
+    struct tm tm;
+    gmtime_r(&s, &tm);
+    char when[32];
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
+    int n = snprintf(line, cap, "%s.%06uZ %s %s: ", when, (unsigned)(us % 1000000U), names[level], module);
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static void tell_lost(void)
+{
+    unsigned count = atomic_exchange(&lost, 0);
+    if (count == 0)
+        return;
+    char line[256];
+    size_t n = head(line, sizeof line, LOG_WARN, "tmkms::log");
+    int more = snprintf(line + n, sizeof line - n, "%u log lines were lost: the reader was too slow\n", count);
+    if (more < 0 || !emit(line, n + (size_t)more))
+        atomic_fetch_add(&lost, count);
+}
+
+void log_line(enum log_level level, const char *module, const char *fmt, ...)
+{
+    if (level > max_level)
+        return;
+    char line[LOG_LINE_MAX + 1];
+    size_t n = head(line, sizeof line, level, module);
+    va_list args;
+    va_start(args, fmt);
+    int more = vsnprintf(line + n, LOG_LINE_MAX - n, fmt, args);
+    va_end(args);
+    if (more > 0)
+        n += (size_t)more < LOG_LINE_MAX - n ? (size_t)more : LOG_LINE_MAX - n - 1;
+    n = clean(line, n);
+    if (atomic_load(&lost) > 0)
+        tell_lost();
+    if (!emit(line, n))
+        atomic_fetch_add(&lost, 1);
+}
+
+void log_forward(char *line, unsigned long n)
+{
+    if (n == 0 || n >= LOG_LINE_MAX)
+        return;
+    n = clean(line, n);
+    if (atomic_load(&lost) > 0)
+        tell_lost();
+    if (!emit(line, n))
+        atomic_fetch_add(&lost, 1);
+}

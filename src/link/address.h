@@ -1,0 +1,32 @@
+/* address: where a validator listens. unix:///path, tcp://[ID@]host:port (no scheme: tcp),
+ * noise://PEERID@host:port. Plain data without pointers. */
+#ifndef TMKMS_LINK_ADDRESS_H
+#define TMKMS_LINK_ADDRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+enum link_kind { LINK_UNIX = 1, LINK_TCP, LINK_NOISE };
+
+enum { LINK_TEXT_MAX = 384, LINK_HOST_MAX = 256, LINK_UNIX_PATH_MAX = 108, PEER_ID_LEN = 20, NOISE_KEY_MAX = 42 };
+
+struct link_address {
+    uint32_t kind;            /* enum link_kind */
+    char text[LINK_TEXT_MAX]; /* as printed in the log, in the Rust tmkms's form */
+    char host[LINK_HOST_MAX]; /* name or address without brackets */
+    uint16_t port;
+    char path[LINK_UNIX_PATH_MAX];
+    bool has_peer_id; /* tcp: first 20 bytes of SHA-256 of the node's Ed25519 key */
+    uint8_t peer_id[PEER_ID_LEN];
+    uint8_t noise_peer[64]; /* noise: the decoded multihash of the node's peer id */
+    uint32_t noise_peer_len;
+};
+
+/* link_address_parse: false with a sentence that says which part of the text is wrong and what is expected.
+ * A noise address needs a peer id and an IP literal. Percent-encoding is decoded in unix paths. */
+bool link_address_parse(struct link_address *ret, const char *text, struct err *err) ATTR_MUST_USE;
+
+#endif
