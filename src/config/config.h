@@ -11,9 +11,9 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "config/address.h"
+#include "config/key_format.h"
 #include "crypto/key.h"
-#include "keyring/keyring.h"
-#include "link/address.h"
 #include "privval/message.h"
 
 enum {

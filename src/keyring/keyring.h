@@ -6,15 +6,8 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "config/key_format.h"
 #include "crypto/key.h"
-
-enum key_file_format {
-    KEY_FILE_BASE64 = 1,  /* base64 of 32 bytes, or of seed||public (recognised by recomputing the public key) */
-    KEY_FILE_JSON,        /* CometBFT's priv_validator_key.json */
-    KEY_FILE_RAW,         /* 32 bytes */
-    KEY_FILE_EXPANDED64,  /* base64 of scalar||prefix: only when asked for by name */
-    KEY_FILE_EXPANDED96,  /* base64 of a YubiHSM export: only when asked for by name */
-};
 
 /* keyring_load_fd reads a key from fd (at its start; not closed; at most 64 KiB). path is for messages only.
  * type is what the configuration expects; a JSON file of another type is an error. Addresses and public keys

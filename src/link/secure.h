@@ -13,8 +13,8 @@
 #include "base/attr.h"
 #include "base/bytes.h"
 #include "base/err.h"
+#include "config/address.h"
 #include "crypto/key.h"
-#include "link/address.h"
 
 enum secure_state { SECURE_HANDSHAKE = 1, SECURE_OPEN, SECURE_FAILED };
 

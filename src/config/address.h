@@ -1,7 +1,7 @@
 /* address: where a validator listens. unix:///path, tcp://[ID@]host:port (no scheme: tcp),
  * noise://PEERID@host:port. Plain data without pointers. */
-#ifndef TMKMS_LINK_ADDRESS_H
-#define TMKMS_LINK_ADDRESS_H
+#ifndef TMKMS_CONFIG_ADDRESS_H
+#define TMKMS_CONFIG_ADDRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* request: what crosses between session and signer on a chain's socket pair: a fixed header and one bounded
  * blob each way, host byte order (both ends are one binary on one machine). A typed request, never sign-bytes:
  * a bug in a parser of the session reaches no key. */
-#ifndef TMKMS_SIGNER_REQUEST_H
-#define TMKMS_SIGNER_REQUEST_H
+#ifndef TMKMS_IPC_REQUEST_H
+#define TMKMS_IPC_REQUEST_H
 
 #include <stdint.h>
 

@@ -15,8 +15,8 @@
  *   either  -> monitor  CONTROL_FAILED      text
  *   monitor -> either   end of file: end cleanly
  */
-#ifndef TMKMS_MONITOR_CONTROL_H
-#define TMKMS_MONITOR_CONTROL_H
+#ifndef TMKMS_IPC_CONTROL_H
+#define TMKMS_IPC_CONTROL_H
 
 #include <stdint.h>
 

@@ -1,0 +1,6 @@
+#include "cli/command.h"
+
+int main(void)
+{
+    return EXIT_USAGE;
+}
