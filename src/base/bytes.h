@@ -1,7 +1,8 @@
 /* bytes: a borrowed slice, a reader and a writer that remember their first failure.
  *
- * Read or write everything, then ask once: after the first field that does not fit, every further call
- * does nothing and yields zero, and `bad` stays set. No function here allocates or keeps a copy. */
+ * Read or write everything, then ask once: after the first field that does not fit, every further
+ * call does nothing and yields zero, and `bad` stays set. No function here allocates or keeps a
+ * copy. */
 #ifndef TMKMS_BASE_BYTES_H
 #define TMKMS_BASE_BYTES_H
 
@@ -29,7 +30,7 @@ struct writer {
 };
 
 struct bytes bytes_of(const void *p, size_t n);
-struct bytes bytes_of_text(const char *text); /* without the final zero */
+struct bytes bytes_of_text(const char *text);     /* without the final zero */
 bool bytes_equal(struct bytes a, struct bytes b); /* not constant time: public data only */
 
 struct reader reader_of(struct bytes b);

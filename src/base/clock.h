@@ -1,4 +1,5 @@
-/* clock: the only source of time. Time-outs are deadlines on the monotonic clock, in microseconds. */
+/* clock: the only source of time. Time-outs are deadlines on the monotonic clock, in microseconds.
+ */
 #ifndef TMKMS_BASE_CLOCK_H
 #define TMKMS_BASE_CLOCK_H
 

@@ -99,7 +99,8 @@ static bool put_in_place(const char *tmp, const char *path, bool replace, struct
     return err_errno(err, "cannot create %s", path);
 }
 
-bool fd_create_durable(const char *path, const void *content, size_t n, bool replace, struct err *err)
+bool fd_create_durable(
+    const char *path, const void *content, size_t n, bool replace, struct err *err)
 {
     char tmp[PATH_MAX];
     if (snprintf(tmp, sizeof tmp, "%s.%ld.tmp", path, (long)getpid()) >= (int)sizeof tmp)
@@ -151,8 +152,10 @@ ssize_t fd_recv_msg(int sock, void *msg, size_t cap, int *fds, size_t fds_max, s
         char buf[CMSG_SPACE(sizeof(int) * FD_PASS_MAX)];
     } control = {0};
     struct iovec iov = {.iov_base = msg, .iov_len = cap};
-    struct msghdr mh = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf};
+    struct msghdr mh = {.msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.buf,
+        .msg_controllen = sizeof control.buf};
     ssize_t got;
     do
         got = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC);

@@ -68,7 +68,8 @@ static size_t head(char *line, size_t cap, enum log_level level, const char *mod
     gmtime_r(&s, &tm);
     char when[32];
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
-    int n = snprintf(line, cap, "%s.%06uZ %s %s: ", when, (unsigned)(us % 1000000U), names[level], module);
+    int n = snprintf(
+        line, cap, "%s.%06uZ %s %s: ", when, (unsigned)(us % 1000000U), names[level], module);
     return n < 0 ? 0 : (size_t)n;
 }
 
@@ -79,7 +80,8 @@ static void tell_lost(void)
         return;
     char line[256];
     size_t n = head(line, sizeof line, LOG_WARN, "tmkms::log");
-    int more = snprintf(line + n, sizeof line - n, "%u log lines were lost: the reader was too slow\n", count);
+    int more = snprintf(
+        line + n, sizeof line - n, "%u log lines were lost: the reader was too slow\n", count);
     if (more < 0 || !emit(line, n + (size_t)more))
         atomic_fetch_add(&lost, count);
 }

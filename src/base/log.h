@@ -4,9 +4,9 @@
  *
  * A process either writes its lines to standard output itself (the monitor, and single-process
  * commands) or hands each line as one datagram to the monitor (session, signer), which writes them.
- * Neither ever blocks: a reader that does not drain the log loses lines (counted and reported later),
- * it never delays a signature. No secret and no unescaped text from a peer may be passed in: control
- * characters are replaced. */
+ * Neither ever blocks: a reader that does not drain the log loses lines (counted and reported
+ * later), it never delays a signature. No secret and no unescaped text from a peer may be passed
+ * in: control characters are replaced. */
 #ifndef TMKMS_BASE_LOG_H
 #define TMKMS_BASE_LOG_H
 
@@ -22,13 +22,15 @@ enum { LOG_LINE_MAX = 2048 }; /* bytes of one line with its newline; longer ones
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 
-/* Lines go to fd from now on (borrowed). is_monitor_link: fd is the datagram socket to the monitor. */
+/* Lines go to fd from now on (borrowed). is_monitor_link: fd is the datagram socket to the monitor.
+ */
 void log_set_output(int fd, bool is_monitor_link);
 
 /* module is the Rust-style target, for example "tmkms::session". */
 void log_line(enum log_level level, const char *module, const char *fmt, ...) ATTR_PRINTF(3, 4);
 
-/* log_forward writes a line that a child formatted, after replacing control characters. Monitor only. */
+/* log_forward writes a line that a child formatted, after replacing control characters. Monitor
+ * only. */
 void log_forward(char *line, unsigned long n);
 
 #endif

@@ -11,7 +11,13 @@
 
 enum link_kind { LINK_UNIX = 1, LINK_TCP, LINK_NOISE };
 
-enum { LINK_TEXT_MAX = 384, LINK_HOST_MAX = 256, LINK_UNIX_PATH_MAX = 108, PEER_ID_LEN = 20, NOISE_KEY_MAX = 42 };
+enum {
+    LINK_TEXT_MAX = 384,
+    LINK_HOST_MAX = 256,
+    LINK_UNIX_PATH_MAX = 108,
+    PEER_ID_LEN = 20,
+    NOISE_KEY_MAX = 42
+};
 
 struct link_address {
     uint32_t kind;            /* enum link_kind */
@@ -25,8 +31,9 @@ struct link_address {
     uint32_t noise_peer_len;
 };
 
-/* link_address_parse: false with a sentence that says which part of the text is wrong and what is expected.
- * A noise address needs a peer id and an IP literal. Percent-encoding is decoded in unix paths. */
+/* link_address_parse: false with a sentence that says which part of the text is wrong and what is
+ * expected. A noise address needs a peer id and an IP literal. Percent-encoding is decoded in unix
+ * paths. */
 bool link_address_parse(struct link_address *ret, const char *text, struct err *err) ATTR_MUST_USE;
 
 #endif

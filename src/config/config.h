@@ -1,7 +1,8 @@
 /* config: tmkms.toml, read, checked and flattened.
  *
- * One table (config/schema.c) describes every key: type, default, range, doc. The structs below are plain
- * data without pointers, so that the `config` child can hand them to the monitor as frames. */
+ * One table (config/schema.c) describes every key: type, default, range, doc. The structs below are
+ * plain data without pointers, so that the `config` child can hand them to the monitor as frames.
+ */
 #ifndef TMKMS_CONFIG_CONFIG_H
 #define TMKMS_CONFIG_CONFIG_H
 
@@ -76,9 +77,10 @@ struct problems {
 void problems_add(struct problems *p, bool is_warning, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void problems_free(struct problems *p);
 
-/* config_parse reads the TOML text. false when problems has errors; ret is then empty. file is for messages. */
-bool config_parse(struct config *ret, struct bytes toml, const char *file, struct problems *problems)
-    ATTR_MUST_USE;
+/* config_parse reads the TOML text. false when problems has errors; ret is then empty. file is for
+ * messages. */
+bool config_parse(struct config *ret, struct bytes toml, const char *file,
+    struct problems *problems) ATTR_MUST_USE;
 /* config_read opens and reads the file (at most 4 MiB), then config_parse. */
 bool config_read(struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 void config_free(struct config *c);

@@ -3,7 +3,8 @@
 #define TMKMS_CONFIG_KEY_FORMAT_H
 
 enum key_file_format {
-    KEY_FILE_BASE64 = 1, /* base64 of 32 bytes, or of seed||public (recognised by recomputing the public key) */
+    KEY_FILE_BASE64 =
+        1, /* base64 of 32 bytes, or of seed||public (recognised by recomputing the public key) */
     KEY_FILE_JSON,       /* CometBFT's priv_validator_key.json */
     KEY_FILE_RAW,        /* 32 bytes */
     KEY_FILE_EXPANDED64, /* base64 of scalar||prefix: only when asked for by name */

@@ -14,11 +14,12 @@ bool base64_encode(struct bytes in, char *out, size_t out_cap) ATTR_MUST_USE;
 /* Padding optional, white space at either end ignored, nothing else tolerated. */
 bool base64_decode(struct bytes text, uint8_t *out, size_t out_cap, size_t *ret_n) ATTR_MUST_USE;
 
-/* hrp: 1..83 lower-case characters. Any length of data that fits (amino keys exceed 90 characters with long
- * prefixes; as in the Cosmos SDK that is allowed up to 1023). */
+/* hrp: 1..83 lower-case characters. Any length of data that fits (amino keys exceed 90 characters
+ * with long prefixes; as in the Cosmos SDK that is allowed up to 1023). */
 bool bech32_encode(const char *hrp, struct bytes data, char *out, size_t out_cap) ATTR_MUST_USE;
 
 bool base58_encode(struct bytes in, char *out, size_t out_cap) ATTR_MUST_USE;
-bool base58_decode(const char *text, size_t text_n, uint8_t *out, size_t out_cap, size_t *ret_n) ATTR_MUST_USE;
+bool base58_decode(
+    const char *text, size_t text_n, uint8_t *out, size_t out_cap, size_t *ret_n) ATTR_MUST_USE;
 
 #endif

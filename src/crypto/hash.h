@@ -13,6 +13,7 @@ void sha256(struct bytes in, uint8_t out[SHA256_LEN]);
 void sha256_2(struct bytes a, struct bytes b, uint8_t out[SHA256_LEN]); /* of a followed by b */
 void hmac_sha256(struct bytes key, struct bytes msg, uint8_t out[SHA256_LEN]);
 /* salt may be empty; out_n <= 255 * 32. */
-void hkdf_sha256(struct bytes salt, struct bytes ikm, struct bytes info, uint8_t *out, size_t out_n);
+void hkdf_sha256(
+    struct bytes salt, struct bytes ikm, struct bytes info, uint8_t *out, size_t out_n);
 
 #endif

@@ -1,5 +1,5 @@
-/* key: consensus and identity keys. Private keys live in guarded, locked, dump-excluded memory that is
- * read-only after loading (libsodium's sodium_malloc). Nothing prints or copies them. */
+/* key: consensus and identity keys. Private keys live in guarded, locked, dump-excluded memory that
+ * is read-only after loading (libsodium's sodium_malloc). Nothing prints or copies them. */
 #ifndef TMKMS_CRYPTO_KEY_H
 #define TMKMS_CRYPTO_KEY_H
 
@@ -30,22 +30,23 @@ enum private_form {
 
 struct signing_key; /* opaque, in secret memory */
 
-/* crypto_start initialises the libraries; call once per process before anything else in this room. */
+/* crypto_start initialises the libraries; call once per process before anything else in this room.
+ */
 bool crypto_start(struct err *err) ATTR_MUST_USE;
 
-/* signing_key_create takes n private bytes (not kept: the caller wipes them), derives the public key and
- * checks it by signing and verifying once. Memory that cannot be locked is an error. */
+/* signing_key_create takes n private bytes (not kept: the caller wipes them), derives the public
+ * key and checks it by signing and verifying once. Memory that cannot be locked is an error. */
 bool signing_key_create(struct signing_key **ret, enum key_type type, enum private_form form,
     struct bytes private_bytes, struct err *err) ATTR_MUST_USE;
 void signing_key_free(struct signing_key *key); /* wipes; NULL is fine */
 const struct public_key *signing_key_public(const struct signing_key *key);
 
-/* signing_key_sign: Ed25519 over msg (RFC 8032), or secp256k1 over SHA-256(msg): RFC 6979, low S, R||S.
- * Deterministic, no allocation. Any number of threads at once. */
+/* signing_key_sign: Ed25519 over msg (RFC 8032), or secp256k1 over SHA-256(msg): RFC 6979, low S,
+ * R||S. Deterministic, no allocation. Any number of threads at once. */
 void signing_key_sign(const struct signing_key *key, struct bytes msg, uint8_t sig[SIGNATURE_LEN]);
 
-bool public_key_verify(const struct public_key *key, struct bytes msg, const uint8_t sig[SIGNATURE_LEN])
-    ATTR_MUST_USE;
+bool public_key_verify(
+    const struct public_key *key, struct bytes msg, const uint8_t sig[SIGNATURE_LEN]) ATTR_MUST_USE;
 bool public_key_equal(const struct public_key *a, const struct public_key *b);
 /* Ed25519: SHA-256(key)[:20]; secp256k1: RIPEMD160(SHA-256(key)). */
 void public_key_address(const struct public_key *key, uint8_t out[ADDRESS_LEN]);

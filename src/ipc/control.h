@@ -1,25 +1,35 @@
 /* control: what the monitor tells session and signer, one SEQPACKET message each, with descriptors.
  * Host byte order, plain structs; the receiver checks lengths, zero-termination and ranges.
  *
+ *   config  -> monitor  CONTROL_CHAIN_ADD   config_chain          \\ the whole file in frames, or
+ * CONTROL_FAILED; config  -> monitor  CONTROL_VALIDATOR_ADD  config_validator    | problems come as
+ * CONTROL_WARNING and config  -> monitor  CONTROL_END                               /
+ * CONTROL_FAILED texts before CONTROL_END
+ *
  *   monitor -> signer   CONTROL_CHAIN_ADD   config_chain          fds: key file, state file
- *   signer  -> monitor  CONTROL_CHAIN_READY chain id, public key  (or CONTROL_FAILED with a text)
- *   monitor -> signer   CONTROL_CHAIN_GO    chain id              state is opened (rewritten) only now: the monitor
- *                                                                 has taken the machine-wide lock of chain and key
- *   signer  -> monitor  CONTROL_CHAIN_OPEN  chain id
- *   monitor -> signer   CONTROL_CHANNEL     chain id              fd: the chain's socket pair to the session
- *   monitor -> signer   CONTROL_CHAIN_DROP  chain id
- *   monitor -> session  CONTROL_CHAIN_ADD_S control_chain         fd: the chain's socket pair to the signer
- *   monitor -> session  CONTROL_CHAIN_DROP  chain id
- *   monitor -> session  CONTROL_VALIDATOR_ADD  config_validator   fd: identity key file (not for unix)
- *   monitor -> session  CONTROL_VALIDATOR_DROP config_validator   (the same bytes)
- *   either  -> monitor  CONTROL_FAILED      text
- *   monitor -> either   end of file: end cleanly
+ *   signer  -> monitor  CONTROL_CHAIN_READY control_chain         the public key (or CONTROL_FAILED
+ * with a text) monitor -> signer   CONTROL_CHAIN_GO    control_floor         the state file is
+ * opened (and rewritten) only now: the monitor holds the machine-wide lock of the key signer  ->
+ * monitor  CONTROL_CHAIN_OPEN  chain id monitor -> signer   CONTROL_CHAIN_UPDATE config_chain new
+ * policy; key and state file unchanged monitor -> signer   CONTROL_CHANNEL     chain id fd: the
+ * chain's socket pair to the session monitor -> signer   CONTROL_CHAIN_DROP  chain id
+ *
+ *   monitor -> session  CONTROL_CHAIN_ADD_S control_chain         fd: the chain's socket pair to
+ * the signer monitor -> session  CONTROL_CHAIN_DROP  chain id monitor -> session
+ * CONTROL_VALIDATOR_ADD  config_validator   fd: identity key file (not for unix) monitor -> session
+ * CONTROL_VALIDATOR_DROP config_validator   (the same bytes)
+ *
+ *   child   -> monitor  CONTROL_FAILED      text                  then the child ends
+ *   monitor -> child    end of file                               the child ends cleanly
  */
 #ifndef TMKMS_IPC_CONTROL_H
 #define TMKMS_IPC_CONTROL_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "base/attr.h"
 #include "config/config.h"
 
 enum control_kind {
@@ -33,12 +43,22 @@ enum control_kind {
     CONTROL_VALIDATOR_ADD,
     CONTROL_VALIDATOR_DROP,
     CONTROL_FAILED,
+    CONTROL_WARNING,
+    CONTROL_END,
+    CONTROL_CHAIN_UPDATE,
 };
+
+enum { CONTROL_TEXT_MAX = 1024 };
 
 struct control_chain {
     char id[CHAIN_ID_MAX + 1];
     struct public_key key;
     bool sign_raw_bytes;
+};
+
+struct control_floor {
+    char id[CHAIN_ID_MAX + 1];
+    int64_t hook_height; /* what the chain's state_hook said, -1: nothing */
 };
 
 struct control {
@@ -47,10 +67,23 @@ struct control {
         char chain_id[CHAIN_ID_MAX + 1];
         struct config_chain chain;
         struct control_chain channel;
+        struct control_floor floor;
         struct config_validator validator;
-        char text[1024];
+        char text[CONTROL_TEXT_MAX];
     } u;
 };
+
+/* control_send sends one message with fds_n descriptors (borrowed). false with errno set. */
+bool control_send(int sock, const struct control *msg, const int *fds, size_t fds_n) ATTR_MUST_USE;
+
+/* control_recv waits for one message. 1: *ret is checked (size for its kind, texts terminated,
+ * enums in range) and fds hold *ret_fds_n descriptors that are the caller's; 0: end of file; -1:
+ * error, or a message that does not pass. */
+int control_recv(
+    int sock, struct control *ret, int *fds, size_t fds_max, size_t *ret_fds_n) ATTR_MUST_USE;
+
+/* control_fail sends CONTROL_FAILED with a text (best effort). */
+void control_fail(int sock, const char *fmt, ...) ATTR_PRINTF(2, 3);
 
 /* Descriptors a child starts with; everything else is closed. */
 enum { CHILD_FD_CONTROL = 3, CHILD_FD_LOG = 4 };

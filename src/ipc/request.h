@@ -1,6 +1,6 @@
-/* request: what crosses between session and signer on a chain's socket pair: a fixed header and one bounded
- * blob each way, host byte order (both ends are one binary on one machine). A typed request, never sign-bytes:
- * a bug in a parser of the session reaches no key. */
+/* request: what crosses between session and signer on a chain's socket pair: a fixed header and one
+ * bounded blob each way, host byte order (both ends are one binary on one machine). A typed
+ * request, never sign-bytes: a bug in a parser of the session reaches no key. */
 #ifndef TMKMS_IPC_REQUEST_H
 #define TMKMS_IPC_REQUEST_H
 
@@ -28,10 +28,10 @@ struct sign_request {
 };
 
 enum sign_outcome {
-    SIGN_DONE = 1,   /* a new signature */
-    SIGN_REPEATED,   /* the stored one again, with its timestamp */
-    SIGN_REFUSED,    /* reason says why */
-    SIGN_DOUBLE,     /* refused: a double sign */
+    SIGN_DONE = 1, /* a new signature */
+    SIGN_REPEATED, /* the stored one again, with its timestamp */
+    SIGN_REFUSED,  /* reason says why */
+    SIGN_DOUBLE,   /* refused: a double sign */
 };
 
 struct sign_reply {

@@ -9,16 +9,17 @@
 #include "config/key_format.h"
 #include "crypto/key.h"
 
-/* keyring_load_fd reads a key from fd (at its start; not closed; at most 64 KiB). path is for messages only.
- * type is what the configuration expects; a JSON file of another type is an error. Addresses and public keys
- * inside a JSON file must match the private key. On success *warning is "" or one sentence for the log (for
- * example a file that others can read); a file that group or others can write is an error. */
+/* keyring_load_fd reads a key from fd (at its start; not closed; at most 64 KiB). path is for
+ * messages only. type is what the configuration expects; a JSON file of another type is an error.
+ * Addresses and public keys inside a JSON file must match the private key. On success *warning is
+ * "" or one sentence for the log (for example a file that others can read); a file that group or
+ * others can write is an error. */
 bool keyring_load_fd(struct signing_key **ret, int fd, const char *path, enum key_type type,
     enum key_file_format format, struct err *warning, struct err *err) ATTR_MUST_USE;
 
-/* keyring_load opens path (no O_NOFOLLOW: links are common for secrets) and does the same. type 0: either
- * type, taken from the file (base64: Ed25519). */
-bool keyring_load(struct signing_key **ret, const char *path, enum key_type type, enum key_file_format format,
-    struct err *warning, struct err *err) ATTR_MUST_USE;
+/* keyring_load opens path (no O_NOFOLLOW: links are common for secrets) and does the same. type 0:
+ * either type, taken from the file (base64: Ed25519). */
+bool keyring_load(struct signing_key **ret, const char *path, enum key_type type,
+    enum key_file_format format, struct err *warning, struct err *err) ATTR_MUST_USE;
 
 #endif

@@ -36,22 +36,23 @@ struct request {
     uint8_t validator_address[ADDRESS_LEN];
     uint8_t validator_address_len;
     int32_t validator_index;
-    bool skip_extension;     /* P2 */
-    struct bytes extension;  /* borrowed from the input */
-    struct bytes raw_bytes;  /* borrowed */
-    struct bytes unique_id;  /* borrowed; Celestia */
+    bool skip_extension;    /* P2 */
+    struct bytes extension; /* borrowed from the input */
+    struct bytes raw_bytes; /* borrowed */
+    struct bytes unique_id; /* borrowed; Celestia */
 };
 
 /* request_frame_len looks at the first bytes of a stream. Returns 0: more bytes are needed to tell;
- * > 0: the whole frame's length with its prefix; -1: not a privval stream or over REQUEST_MAX, close. */
+ * > 0: the whole frame's length with its prefix; -1: not a privval stream or over REQUEST_MAX,
+ * close. */
 long request_frame_len(struct bytes stream);
 
-/* request_parse reads one whole frame. false: undecodable or no request at all, close the connection.
- * true with problem set: answer with reply_error and keep the connection. */
+/* request_parse reads one whole frame. false: undecodable or no request at all, close the
+ * connection. true with problem set: answer with reply_error and keep the connection. */
 bool request_parse(struct request *ret, enum wire_line line, struct bytes frame);
 
-/* Replies, written as a whole frame into buf; the result is borrowed from buf (cap REPLY_MAX). The vote's
- * extension is left out, the timestamp always written. */
+/* Replies, written as a whole frame into buf; the result is borrowed from buf (cap REPLY_MAX). The
+ * vote's extension is left out, the timestamp always written. */
 struct signed_reply {
     struct timestamp timestamp; /* the released one; may differ from the request's */
     uint8_t signature[SIGNATURE_LEN];
@@ -59,9 +60,10 @@ struct signed_reply {
     bool has_extension_signature;
 };
 struct bytes reply_ping(uint8_t *buf, size_t cap);
-struct bytes reply_pubkey(enum wire_line line, const struct public_key *key, uint8_t *buf, size_t cap);
-struct bytes reply_signed(enum wire_line line, const struct request *req, const struct signed_reply *reply,
-    uint8_t *buf, size_t cap); /* vote, proposal, raw bytes */
+struct bytes reply_pubkey(
+    enum wire_line line, const struct public_key *key, uint8_t *buf, size_t cap);
+struct bytes reply_signed(enum wire_line line, const struct request *req,
+    const struct signed_reply *reply, uint8_t *buf, size_t cap); /* vote, proposal, raw bytes */
 /* code as the Rust tmkms: 2 for a double sign, else 0. The text is cut to 512 bytes. */
 struct bytes reply_error(enum wire_line line, const struct request *req, int code, const char *text,
     uint8_t *buf, size_t cap);

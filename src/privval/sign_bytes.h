@@ -1,5 +1,6 @@
-/* sign_bytes: the canonical bytes that are signed (CometBFT types/canonical.go; identical v0.34 .. v1).
- * uvarint length, then the protobuf of CanonicalVote, CanonicalProposal or CanonicalVoteExtension. */
+/* sign_bytes: the canonical bytes that are signed (CometBFT types/canonical.go; identical v0.34 ..
+ * v1). uvarint length, then the protobuf of CanonicalVote, CanonicalProposal or
+ * CanonicalVoteExtension. */
 #ifndef TMKMS_PRIVVAL_SIGN_BYTES_H
 #define TMKMS_PRIVVAL_SIGN_BYTES_H
 
@@ -8,24 +9,25 @@
 
 enum { SIGN_BYTES_MAX = 256 }; /* a vote or a proposal always fits */
 
-/* Encodes s for chain_id into buf (cap SIGN_BYTES_MAX). The result is borrowed from buf and never empty for a
- * signable that passes signable_problem and a chain id of 1..50 bytes. */
-struct bytes sign_bytes(const struct signable *s, const char *chain_id, uint8_t buf[SIGN_BYTES_MAX]);
+/* Encodes s for chain_id into buf (cap SIGN_BYTES_MAX). The result is borrowed from buf and never
+ * empty for a signable that passes signable_problem and a chain id of 1..50 bytes. */
+struct bytes sign_bytes(
+    const struct signable *s, const char *chain_id, uint8_t buf[SIGN_BYTES_MAX]);
 
 /* For vote extensions: buf must hold extension.n + EXTENSION_OVERHEAD bytes. */
 enum { EXTENSION_OVERHEAD = 128 };
 struct bytes extension_sign_bytes(const struct signable *precommit, const char *chain_id,
     struct bytes extension, uint8_t *buf, size_t cap);
 
-/* raw_bytes_problem: NULL when value may be signed as application bytes; otherwise why not: it parses (with or
- * without its length prefix) as a canonical vote, proposal or vote extension of any chain, or is what a
- * connection handshake signs: a 32-byte challenge (SecretConnection), "noise-libp2p-static-key:" + 32. Strict:
- * in doubt a problem. */
+/* raw_bytes_problem: NULL when value may be signed as application bytes; otherwise why not: it
+ * parses (with or without its length prefix) as a canonical vote, proposal or vote extension of any
+ * chain, or is what a connection handshake signs: a 32-byte challenge (SecretConnection),
+ * "noise-libp2p-static-key:" + 32. Strict: in doubt a problem. */
 const char *raw_bytes_problem(struct bytes value);
 
-/* What Celestia's SignRawBytes signs: "COMET::RAW_BYTES::SIGN", uvarint length, the request's protobuf.
- * buf must hold raw.n + unique_id.n + 256 bytes. Empty result: it did not fit. */
-struct bytes celestia_sign_bytes(const char *chain_id, struct bytes raw, struct bytes unique_id, uint8_t *buf,
-    size_t cap);
+/* What Celestia's SignRawBytes signs: "COMET::RAW_BYTES::SIGN", uvarint length, the request's
+ * protobuf. buf must hold raw.n + unique_id.n + 256 bytes. Empty result: it did not fit. */
+struct bytes celestia_sign_bytes(
+    const char *chain_id, struct bytes raw, struct bytes unique_id, uint8_t *buf, size_t cap);
 
 #endif

@@ -1,7 +1,8 @@
 /* signable: the vote or proposal that a validator may be asked to sign, in fields.
  *
  * The one form that crosses from the parser to the guard, the state and the sign-bytes. It holds
- * exactly what enters the canonical sign-bytes besides the chain id, so equal fields mean equal bytes. */
+ * exactly what enters the canonical sign-bytes besides the chain id, so equal fields mean equal
+ * bytes. */
 #ifndef TMKMS_PRIVVAL_SIGNABLE_H
 #define TMKMS_PRIVVAL_SIGNABLE_H
 
@@ -16,8 +17,8 @@ enum { CHAIN_ID_MAX = 50, HASH_LEN = 32 };
 /* CometBFT's numbering of steps within a round (FilePV). */
 enum step { STEP_NONE = 0, STEP_PROPOSAL = 1, STEP_PREVOTE = 2, STEP_PRECOMMIT = 3 };
 
-/* A block id. Nil: all zero. Complete: both hashes 32 bytes, total > 0. Only these two are signed; the
- * lengths exist so that every other form can be named and refused. */
+/* A block id. Nil: all zero. Complete: both hashes 32 bytes, total > 0. Only these two are signed;
+ * the lengths exist so that every other form can be named and refused. */
 struct block_id {
     uint32_t parts_total;
     uint8_t hash_len; /* 0 or 32 */
@@ -48,9 +49,9 @@ bool timestamp_equal(const struct timestamp *a, const struct timestamp *b);
 bool signable_same_but_time(const struct signable *a, const struct signable *b);
 const char *step_name(enum step step); /* "none", "proposal", "prevote", "precommit" */
 
-/* signable_problem: NULL when CometBFT's own validation would accept the fields, else a sentence that says
- * what is wrong. Heights > 0, rounds >= 0, POL round in -1..round-1, a complete block id for a proposal,
- * nil or complete for a vote, times in years 1..9999, nanos in range. */
+/* signable_problem: NULL when CometBFT's own validation would accept the fields, else a sentence
+ * that says what is wrong. Heights > 0, rounds >= 0, POL round in -1..round-1, a complete block id
+ * for a proposal, nil or complete for a vote, times in years 1..9999, nanos in range. */
 const char *signable_problem(const struct signable *s);
 
 #endif

@@ -1,0 +1,177 @@
+#include "sandbox/sandbox.h"
+
+#include <linux/capability.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+bool sandbox_harden(bool is_child, struct err *err)
+{
+    struct rlimit none = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &none) != 0)
+        return err_errno(err, "cannot switch core files off");
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        return err_errno(err, "cannot make the process undumpable");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return err_errno(err, "cannot forbid new privileges");
+    if (is_child && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return err_errno(err, "cannot tie the process to its parent");
+    return true;
+}
+
+/* Every process: run, allocate, log, end. */
+static const int calls_common[] = {
+    SCMP_SYS(brk),
+    SCMP_SYS(munmap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(mremap),
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(readv),
+    SCMP_SYS(writev),
+    SCMP_SYS(close),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(lseek),
+    SCMP_SYS(futex),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(tgkill),
+    SCMP_SYS(sendto),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(poll),
+    SCMP_SYS(sched_yield),
+};
+
+static const int calls_signer[] = {
+    SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(fdatasync),
+    SCMP_SYS(flock),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(shutdown),
+    SCMP_SYS(mlock),
+    SCMP_SYS(mlock2),
+    SCMP_SYS(munlock),
+    SCMP_SYS(clone),
+    SCMP_SYS(clone3),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(rseq),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(getrlimit),
+    SCMP_SYS(prlimit64),
+    SCMP_SYS(sigaltstack),
+};
+
+static const int calls_session[] = {
+    SCMP_SYS(connect),
+    SCMP_SYS(getsockopt),
+    SCMP_SYS(setsockopt),
+    SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername),
+    SCMP_SYS(shutdown),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(ioctl),
+    SCMP_SYS(bind),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(timerfd_settime),
+    SCMP_SYS(mlock),
+    SCMP_SYS(mlock2),
+    SCMP_SYS(munlock),
+    SCMP_SYS(prlimit64),
+    SCMP_SYS(getrlimit),
+    SCMP_SYS(sendmmsg),
+};
+
+static bool allow_list(scmp_filter_ctx ctx, const int *calls, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0) != 0)
+            return false;
+    return true;
+}
+#define ALLOW_LIST(ctx, calls) allow_list(ctx, calls, sizeof(calls) / sizeof((calls)[0]))
+
+/* Memory may be mapped and protected, but never made executable. */
+static bool allow_plain_memory(scmp_filter_ctx ctx)
+{
+    struct scmp_arg_cmp not_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_exec) == 0 &&
+           seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_exec) == 0;
+}
+
+static bool allow_sockets_of(scmp_filter_ctx ctx, int family)
+{
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family)) == 0;
+}
+
+static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
+{
+    if (!ALLOW_LIST(ctx, calls_common) || !allow_plain_memory(ctx))
+        return false;
+    switch (role) {
+    case SANDBOX_CONFIG:
+        return true;
+    case SANDBOX_SESSION:
+        return ALLOW_LIST(ctx, calls_session) && allow_sockets_of(ctx, AF_UNIX) &&
+               allow_sockets_of(ctx, AF_INET) && allow_sockets_of(ctx, AF_INET6);
+    case SANDBOX_SIGNER:
+        return ALLOW_LIST(ctx, calls_signer);
+    }
+    return false;
+}
+
+static bool drop_capabilities(uint32_t keep_low, struct err *err)
+{
+    for (int cap = 0; cap <= 63; cap++)
+        if (!(cap < 32 && (keep_low >> cap & 1)))
+            prctl(PR_CAPBSET_DROP, cap, 0, 0,
+                0); /* fails without CAP_SETPCAP: then there is nothing to drop */
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct now[2] = {0};
+    if (syscall(SYS_capget, &header, now) != 0)
+        return err_errno(err, "cannot read the capabilities");
+    uint32_t low = now[0].permitted & keep_low;
+    struct __user_cap_data_struct kept[2] = {
+        {.effective = low, .permitted = low, .inheritable = 0}, {0}};
+    if (syscall(SYS_capset, &header, kept) != 0)
+        return err_errno(err, "cannot drop the capabilities");
+    return true;
+}
+
+bool sandbox_enter(enum sandbox_role role, struct err *err)
+{
+    uint32_t keep = role == SANDBOX_SESSION ? 1U << CAP_DAC_OVERRIDE : 0;
+    if (!drop_capabilities(keep, err))
+        return false;
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (ctx == NULL)
+        return err_set(err, "cannot make a seccomp filter");
+    bool ok = fill_filter(ctx, role) && seccomp_load(ctx) == 0;
+    seccomp_release(ctx);
+    return ok || err_set(err,
+                     "cannot install the seccomp filter: the kernel needs CONFIG_SECCOMP_FILTER");
+}

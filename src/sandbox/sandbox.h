@@ -1,0 +1,27 @@
+/* sandbox: what each process gives up before it touches input from outside.
+ *
+ * sandbox_harden is for every process that may hold a secret or parse hostile bytes: no core files,
+ * not dumpable or traceable by others, no new privileges, killed when its parent dies.
+ * sandbox_enter drops the capabilities the role does not need and installs its seccomp filter: a
+ * system call outside the list ends the process. None of the filters allows opening files, starting
+ * programs or making memory executable. */
+#ifndef TMKMS_SANDBOX_SANDBOX_H
+#define TMKMS_SANDBOX_SANDBOX_H
+
+#include <stdbool.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+enum sandbox_role {
+    SANDBOX_CONFIG,  /* reads one descriptor, parses, answers */
+    SANDBOX_SESSION, /* sockets; keeps CAP_DAC_OVERRIDE, for connect(2) to a node's unix socket only
+                      */
+    SANDBOX_SIGNER,  /* threads, state file descriptors; no sockets but those it was given */
+};
+
+/* is_child: the process ends when the one that started it ends. */
+bool sandbox_harden(bool is_child, struct err *err) ATTR_MUST_USE;
+bool sandbox_enter(enum sandbox_role role, struct err *err) ATTR_MUST_USE;
+
+#endif
