@@ -1,6 +1,19 @@
+#include <string.h>
+
 #include "cli/command.h"
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return EXIT_USAGE;
+    const struct command commands[] = {
+        command_version,
+        {0},
+    };
+    const struct command root = {
+        .name = "tmkms",
+        .summary = "Key management system for validators of Tendermint and CometBFT chains",
+        .sub = commands,
+    };
+    if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
+        return command_version.run(&command_version, argc - 1, argv + 1);
+    return command_main(&root, argc, argv);
 }
