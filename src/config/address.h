@@ -1,5 +1,5 @@
 /* address: where a validator listens. unix:///path, tcp://[ID@]host:port (no scheme: tcp),
- * noise://PEERID@host:port. Plain data without pointers. */
+ * noise://PEERID@ip:port. Plain data without pointers. */
 #ifndef TMKMS_CONFIG_ADDRESS_H
 #define TMKMS_CONFIG_ADDRESS_H
 
@@ -15,25 +15,25 @@ enum {
     LINK_TEXT_MAX = 384,
     LINK_HOST_MAX = 256,
     LINK_UNIX_PATH_MAX = 108,
-    PEER_ID_LEN = 20,
-    NOISE_KEY_MAX = 42
+    PEER_ID_LEN = 20,    /* SecretConnection */
+    NOISE_PEER_LEN = 38, /* 00 24 08 01 12 20, then the Ed25519 key */
 };
 
+/* Zero in every field that does not belong to the kind. */
 struct link_address {
     uint32_t kind;            /* enum link_kind */
     char text[LINK_TEXT_MAX]; /* as printed in the log, in the Rust tmkms's form */
     char host[LINK_HOST_MAX]; /* name or address without brackets */
-    uint16_t port;
+    uint16_t port;            /* never 0 */
     char path[LINK_UNIX_PATH_MAX];
-    bool has_peer_id; /* tcp: first 20 bytes of SHA-256 of the node's Ed25519 key */
-    uint8_t peer_id[PEER_ID_LEN];
-    uint8_t noise_peer[64]; /* noise: the decoded multihash of the node's peer id */
-    uint32_t noise_peer_len;
+    bool has_peer_id;             /* tcp */
+    uint8_t peer_id[PEER_ID_LEN]; /* tcp: first 20 bytes of SHA-256 of the node's Ed25519 key */
+    uint8_t noise_peer[NOISE_PEER_LEN]; /* noise: the node's libp2p peer id, decoded */
 };
 
 /* link_address_parse: false with a sentence that says which part of the text is wrong and what is
- * expected. A noise address needs a peer id and an IP literal. Percent-encoding is decoded in unix
- * paths. */
+ * expected. A noise address needs a peer id (of an Ed25519 key) and an IP literal. Percent-encoding
+ * is decoded in unix paths. */
 bool link_address_parse(struct link_address *ret, const char *text, struct err *err) ATTR_MUST_USE;
 
 #endif
