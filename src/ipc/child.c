@@ -1,0 +1,19 @@
+#include "ipc/child.h"
+
+#include <signal.h>
+
+#include "base/log.h"
+#include "ipc/control.h"
+#include "sandbox/sandbox.h"
+
+bool child_start(struct err *err)
+{
+    log_set_output(CHILD_FD_LOG, true);
+    static const int left_to_the_monitor[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    for (unsigned i = 0; i < sizeof left_to_the_monitor / sizeof left_to_the_monitor[0]; i++)
+        signal(left_to_the_monitor[i], SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    return sandbox_harden(true, err);
+}

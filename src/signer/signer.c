@@ -1,0 +1,322 @@
+#include "signer/signer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "ipc/child.h"
+#include "ipc/control.h"
+#include "keyring/keyring.h"
+#include "sandbox/sandbox.h"
+#include "signer/answer.h"
+#include "state/journal.h"
+
+static const char log_name[] = "tmkms::signer";
+
+/* One chain and the thread that serves it. */
+struct worker {
+    struct signer_chain chain;
+    struct config_chain config;
+    struct signing_key *key;
+    int state_fd; /* until the journal takes it over */
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t lock; /* guards everything below, and the chain's policy */
+    pthread_cond_t wake;
+    int next_channel; /* handed over by the monitor, -1: none */
+    int channel;      /* being served, -1: none */
+    bool stop;
+    uint8_t *blob; /* SIGN_BLOB_MAX bytes, touched only as far as requests need */
+};
+
+static struct worker *workers[CONFIG_CHAINS_MAX];
+
+/* Nothing is known about the disk any more, or an invariant is broken: end the program, sign
+ * nothing. */
+ATTR_NORETURN static void signer_die(const char *chain_id, const char *text)
+{
+    log_line(LOG_ERROR, log_name, "[%s] %s", chain_id, text);
+    control_fail(CHILD_FD_CONTROL, "[%s] %s", chain_id, text);
+    _exit(EXIT_FAILURE);
+}
+
+/* ---- one thread a chain
+ * ------------------------------------------------------------------------------------ */
+
+/* The blob of a large extension is rare: give its pages back. */
+static void shrink(uint8_t *p, size_t used, size_t cap)
+{
+    enum { KEEP = 65536 };
+    if (used > KEEP)
+        madvise(p, cap, MADV_DONTNEED);
+}
+
+static bool serve_one(struct worker *w, int fd)
+{
+    struct sign_request req;
+    if (!fd_read_exact(fd, &req, sizeof req))
+        return false;
+    uint64_t began = clock_monotonic_us();
+    if (req.blob_n > SIGN_BLOB_MAX) {
+        log_line(LOG_ERROR, log_name, "[%s] the session sent a malformed request", w->chain.id);
+        return false;
+    }
+    if (!fd_read_exact(fd, w->blob, req.blob_n))
+        return false;
+    struct sign_reply reply;
+    struct err err;
+    pthread_mutex_lock(&w->lock);
+    bool ok = signer_answer(&w->chain, &req, bytes_of(w->blob, req.blob_n), &reply, &err);
+    pthread_mutex_unlock(&w->lock);
+    if (!ok)
+        signer_die(w->chain.id, err.text);
+    reply.micros = (uint32_t)(clock_monotonic_us() - began);
+    bool sent = fd_write_exact(fd, &reply, sizeof reply);
+    shrink(w->blob, req.blob_n, SIGN_BLOB_MAX);
+    shrink(w->chain.scratch, req.blob_n, SIGNER_SCRATCH);
+    return sent;
+}
+
+/* The next channel to serve, -1: stop. A new session brings a new channel; the old one is never
+ * read again. */
+static int next_channel(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    fd_close(&w->channel);
+    while (w->next_channel < 0 && !w->stop)
+        pthread_cond_wait(&w->wake, &w->lock);
+    if (!w->stop) {
+        w->channel = w->next_channel;
+        w->next_channel = -1;
+    }
+    int fd = w->stop ? -1 : w->channel;
+    pthread_mutex_unlock(&w->lock);
+    return fd;
+}
+
+static void *worker_run(void *arg)
+{
+    struct worker *w = arg;
+    for (int fd = next_channel(w); fd >= 0; fd = next_channel(w))
+        while (serve_one(w, fd))
+            ;
+    return NULL;
+}
+
+/* ---- what the monitor asks for
+ * ------------------------------------------------------------------------------ */
+
+static struct worker **find(const char *chain_id)
+{
+    for (size_t i = 0; i < CONFIG_CHAINS_MAX; i++)
+        if (workers[i] != NULL && strcmp(workers[i]->config.id, chain_id) == 0)
+            return &workers[i];
+    return NULL;
+}
+
+static void *map_private(size_t n)
+{
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void worker_free(struct worker *w)
+{
+    if (w->running) {
+        pthread_mutex_lock(&w->lock);
+        w->stop = true;
+        if (w->channel >= 0)
+            shutdown(w->channel, SHUT_RDWR);
+        pthread_cond_signal(&w->wake);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+    }
+    fd_close(&w->channel);
+    fd_close(&w->next_channel);
+    fd_close(&w->state_fd);
+    state_close(w->chain.state);
+    signing_key_free(w->key);
+    if (w->blob != NULL)
+        munmap(w->blob, SIGN_BLOB_MAX);
+    if (w->chain.scratch != NULL)
+        munmap(w->chain.scratch, SIGNER_SCRATCH);
+    free(w);
+}
+
+static void set_policy(struct worker *w, const struct config_chain *c)
+{
+    w->config = *c;
+    w->chain.sign_raw_bytes = c->sign_raw_bytes;
+    w->chain.policy = (struct guard_policy){
+        .one_block_per_round = c->one_block_per_round, .max_height_jump = c->max_height_jump};
+}
+
+static bool load_key(struct worker *w, int key_fd, struct err *err)
+{
+    struct err warning = {0};
+    if (!keyring_load_fd(&w->key, key_fd, w->config.key_file, (enum key_type)w->config.key_type,
+            (enum key_file_format)w->config.key_format, &warning, err))
+        return err_prefix(err, "[%s]", w->config.id);
+    if (warning.text[0] != '\0')
+        log_line(LOG_WARN, "tmkms::keyring", "%s", warning.text);
+    w->chain.key = w->key;
+    return true;
+}
+
+static bool chain_add(const struct config_chain *c, int fds[2], struct err *err)
+{
+    size_t free_slot = 0;
+    while (free_slot < CONFIG_CHAINS_MAX && workers[free_slot] != NULL)
+        free_slot++;
+    if (free_slot == CONFIG_CHAINS_MAX || find(c->id) != NULL)
+        return err_set(err, "[%s] the chain is there already, or there are too many", c->id);
+    struct worker *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return err_set(err, "out of memory");
+    w->state_fd = w->channel = w->next_channel = -1;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    set_policy(w, c);
+    snprintf(w->chain.id, sizeof w->chain.id, "%s", c->id);
+    w->blob = map_private(SIGN_BLOB_MAX);
+    w->chain.scratch = map_private(SIGNER_SCRATCH);
+    bool ok = (w->blob != NULL && w->chain.scratch != NULL) || err_set(err, "out of memory");
+    if (!ok || !load_key(w, fds[0], err)) {
+        worker_free(w);
+        return false;
+    }
+    w->state_fd = fds[1];
+    fds[1] = -1;
+    workers[free_slot] = w;
+    struct control ready = {
+        .kind = CONTROL_CHAIN_READY, .u.channel.key = *signing_key_public(w->key)};
+    snprintf(ready.u.channel.id, sizeof ready.u.channel.id, "%s", c->id);
+    return control_send(CHILD_FD_CONTROL, &ready, NULL, 0) ||
+           err_errno(err, "cannot answer the monitor");
+}
+
+/* The state hook's height counts when it is ahead by less than this, as in the Rust tmkms. */
+enum { HOOK_AHEAD_MAX = 9000 };
+
+static bool apply_hook(struct worker *w, int64_t height, struct err *err)
+{
+    struct watermark mark = *durable_watermark(state_current(w->chain.state));
+    int64_t known = mark.last.height > mark.floor ? mark.last.height : mark.floor;
+    if (height <= known || height - known >= HOOK_AHEAD_MAX)
+        return true;
+    mark.floor = height;
+    const struct durable *token;
+    log_line(LOG_INFO, log_name, "[%s] state hook: nothing is signed up to height %" PRId64,
+        w->chain.id, height);
+    return state_commit(w->chain.state, &mark, &token, err);
+}
+
+static bool chain_go(const struct control_floor *go, struct err *err)
+{
+    struct worker **slot = find(go->id);
+    if (slot == NULL || (*slot)->state_fd < 0)
+        return err_set(err, "[%s] no such chain", go->id);
+    struct worker *w = *slot;
+    int fd = w->state_fd;
+    w->state_fd = -1;
+    if (!journal_open(&w->chain.state, fd, w->config.state_file, w->chain.id,
+            signing_key_public(w->key), NULL, err) ||
+        !apply_hook(w, go->hook_height, err))
+        return err_prefix(err, "[%s]", w->chain.id);
+    int rc = pthread_create(&w->thread, NULL, worker_run, w);
+    if (rc != 0)
+        return err_set(err, "[%s] cannot start a thread: %s", w->chain.id, strerror(rc));
+    w->running = true;
+    struct control open = {.kind = CONTROL_CHAIN_OPEN};
+    snprintf(open.u.chain_id, sizeof open.u.chain_id, "%s", w->chain.id);
+    return control_send(CHILD_FD_CONTROL, &open, NULL, 0) ||
+           err_errno(err, "cannot answer the monitor");
+}
+
+static void chain_drop(const char *chain_id)
+{
+    struct worker **slot = find(chain_id);
+    if (slot == NULL)
+        return;
+    worker_free(*slot);
+    *slot = NULL;
+}
+
+static void chain_update(const struct config_chain *c)
+{
+    struct worker **slot = find(c->id);
+    if (slot == NULL)
+        return;
+    pthread_mutex_lock(&(*slot)->lock);
+    set_policy(*slot, c);
+    pthread_mutex_unlock(&(*slot)->lock);
+}
+
+static void chain_channel(const char *chain_id, int *fd)
+{
+    struct worker **slot = find(chain_id);
+    if (slot == NULL)
+        return;
+    struct worker *w = *slot;
+    pthread_mutex_lock(&w->lock);
+    fd_close(&w->next_channel);
+    w->next_channel = *fd;
+    *fd = -1;
+    if (w->channel >= 0)
+        shutdown(w->channel, SHUT_RDWR);
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* A chain that cannot be added is reported and forgotten; whether that ends the program is the
+ * monitor's choice. */
+static void handle(const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n)
+{
+    struct err err;
+    if (msg->kind == CONTROL_CHAIN_ADD && fds_n == 2) {
+        if (!chain_add(&msg->u.chain, fds, &err))
+            control_fail(CHILD_FD_CONTROL, "%s", err.text);
+    } else if (msg->kind == CONTROL_CHAIN_GO) {
+        if (!chain_go(&msg->u.floor, &err)) {
+            chain_drop(msg->u.floor.id);
+            control_fail(CHILD_FD_CONTROL, "%s", err.text);
+        }
+    } else if (msg->kind == CONTROL_CHAIN_UPDATE) {
+        chain_update(&msg->u.chain);
+    } else if (msg->kind == CONTROL_CHANNEL && fds_n == 1) {
+        chain_channel(msg->u.chain_id, &fds[0]);
+    } else if (msg->kind == CONTROL_CHAIN_DROP) {
+        chain_drop(msg->u.chain_id);
+    }
+}
+
+int signer_main(void)
+{
+    struct err err;
+    if (!child_start(&err) || !crypto_start(&err) || !sandbox_enter(SANDBOX_SIGNER, &err)) {
+        control_fail(CHILD_FD_CONTROL, "the signer process cannot start: %s", err.text);
+        return EXIT_FAILURE;
+    }
+    for (;;) {
+        struct control msg;
+        int fds[FD_PASS_MAX] = {-1, -1, -1, -1};
+        size_t fds_n = 0;
+        int got = control_recv(CHILD_FD_CONTROL, &msg, fds, FD_PASS_MAX, &fds_n);
+        if (got == 0)
+            _exit(EXIT_SUCCESS); /* the threads hold nothing that needs an orderly end */
+        if (got < 0)
+            signer_die("-", "the control socket is broken");
+        handle(&msg, fds, fds_n);
+        for (size_t i = 0; i < FD_PASS_MAX; i++)
+            fd_close(&fds[i]);
+    }
+}
