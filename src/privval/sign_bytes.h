@@ -9,12 +9,15 @@
 
 enum { SIGN_BYTES_MAX = 256 }; /* a vote or a proposal always fits */
 
-/* Encodes s for chain_id into buf (cap SIGN_BYTES_MAX). The result is borrowed from buf and never
- * empty for a signable that passes signable_problem and a chain id of 1..50 bytes. */
+/* Encodes s for chain_id into buf. The result is borrowed from buf. Empty, and not to be signed, if
+ * signable_problem has something against s or the chain id has not 1..50 bytes; else never empty.
+ */
 struct bytes sign_bytes(
     const struct signable *s, const char *chain_id, uint8_t buf[SIGN_BYTES_MAX]);
 
-/* For vote extensions: buf must hold extension.n + EXTENSION_OVERHEAD bytes. */
+/* For vote extensions: buf must hold extension.n + EXTENSION_OVERHEAD bytes. Empty as above, when
+ * it did not fit, and for anything but a precommit for a block; an empty extension has sign-bytes.
+ */
 enum { EXTENSION_OVERHEAD = 128 };
 struct bytes extension_sign_bytes(const struct signable *precommit, const char *chain_id,
     struct bytes extension, uint8_t *buf, size_t cap);
@@ -22,7 +25,8 @@ struct bytes extension_sign_bytes(const struct signable *precommit, const char *
 /* raw_bytes_problem: NULL when value may be signed as application bytes; otherwise why not: it
  * parses (with or without its length prefix) as a canonical vote, proposal or vote extension of any
  * chain, or is what a connection handshake signs: a 32-byte challenge (SecretConnection),
- * "noise-libp2p-static-key:" + 32. Strict: in doubt a problem. */
+ * "noise-libp2p-static-key:" + 32, or begins like Celestia's form. Strict: in doubt a problem. The
+ * empty value may be signed, as CometBFT v1 does: no canonical message is empty. */
 const char *raw_bytes_problem(struct bytes value);
 
 /* What Celestia's SignRawBytes signs: "COMET::RAW_BYTES::SIGN", uvarint length, the request's

@@ -14,6 +14,9 @@
 
 enum { CHAIN_ID_MAX = 50, HASH_LEN = 32 };
 
+/* Go's zero time, 0001-01-01: what an absent timestamp means. */
+#define GO_ZERO_SECONDS (-INT64_C(62135596800))
+
 /* CometBFT's numbering of steps within a round (FilePV). */
 enum step { STEP_NONE = 0, STEP_PROPOSAL = 1, STEP_PREVOTE = 2, STEP_PRECOMMIT = 3 };
 
