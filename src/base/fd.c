@@ -17,6 +17,12 @@ void fd_close(int *fd)
     *fd = -1;
 }
 
+void fd_close_pair(int (*pair)[2])
+{
+    fd_close(&(*pair)[0]);
+    fd_close(&(*pair)[1]);
+}
+
 bool fd_read_all(int fd, void *buf, size_t cap, size_t *ret_n, struct err *err)
 {
     size_t n = 0;

@@ -12,6 +12,8 @@
 
 /* fd_close closes *fd if it is open and sets it to -1; usable with ATTR_CLEANUP. */
 void fd_close(int *fd);
+/* The same for the two of a pair: `int pair[2] ATTR_CLEANUP(fd_close_pair)`. */
+void fd_close_pair(int (*pair)[2]);
 
 /* Reads from the current position to the end of the file, at most cap bytes. A longer file is an
  * error (not a cut). *ret_n is the number of bytes. */
