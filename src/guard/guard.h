@@ -22,7 +22,7 @@ struct watermark {
 struct guard_policy {
     bool one_block_per_round; /* the Rust tmkms's extra rule: another block in a later step is
                                  refused */
-    int64_t max_height_jump;  /* 0: any; else refuse height > last + this (a net for mistakes) */
+    int64_t max_height_jump;  /* 0: any; else refuse a height more than this above last and floor */
 };
 
 enum guard_verdict {
@@ -40,6 +40,9 @@ enum guard_verdict {
 
 enum guard_verdict guard_check(
     const struct watermark *mark, const struct signable *next, const struct guard_policy *policy);
+
+/* watermark_covers: a refuses everything that b refuses, so a may take b's place. */
+bool watermark_covers(const struct watermark *a, const struct watermark *b);
 
 /* guard_explain writes why next was refused, in words with the numbers of both sides. */
 void guard_explain(enum guard_verdict verdict, const struct watermark *mark,

@@ -1,0 +1,240 @@
+/* journal_file: what the journal and the `tmkms state` commands share: finding, locking, reading and
+ * creating the file. Nothing here makes a token. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "state/journal.h"
+
+static ssize_t system_pread(void *ctx, int fd, void *buf, size_t n, off_t at)
+{
+    (void)ctx;
+    return pread(fd, buf, n, at);
+}
+
+static ssize_t system_pwrite(void *ctx, int fd, const void *buf, size_t n, off_t at)
+{
+    (void)ctx;
+    return pwrite(fd, buf, n, at);
+}
+
+static int system_fdatasync(void *ctx, int fd)
+{
+    (void)ctx;
+    return fdatasync(fd);
+}
+
+static int system_fstat(void *ctx, int fd, struct stat *st)
+{
+    (void)ctx;
+    return fstat(fd, st);
+}
+
+const struct state_io state_io_system = {
+    .pread = system_pread,
+    .pwrite = system_pwrite,
+    .fdatasync = system_fdatasync,
+    .fstat = system_fstat,
+};
+
+/* ---- finding and locking ------------------------------------------------------------------------ */
+
+bool journal_open_file(int *ret_fd, const char *path, struct err *err)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+    if (fd >= 0) {
+        *ret_fd = fd;
+        return true;
+    }
+    if (errno == ENOENT)
+        return err_set(err,
+            "there is no state file %s; make one with `tmkms state init` (for a key that never signed "
+            "on this chain, or with --height above everything it signed) or bring the old one with "
+            "`tmkms state import`",
+            path);
+    if (errno == ELOOP)
+        return err_set(err,
+            "the state file %s is a symbolic link, which could be pointed at an older state; give "
+            "the path of the file itself",
+            path);
+    return err_errno(err, "cannot open the state file %s", path);
+}
+
+bool journal_lock(int fd, const char *path, struct err *err)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (errno != EWOULDBLOCK)
+        return err_errno(err, "cannot lock the state file %s", path);
+    long holder = journal_lock_holder(fd);
+    if (holder > 0)
+        return err_set(err, "the state file %s is in use by process %ld; stop it first", path, holder);
+    return err_set(err, "the state file %s is in use by another process; stop it first", path);
+}
+
+/* Lines of /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF". */
+long journal_lock_holder(int fd)
+{
+    struct stat st;
+    FILE *f = fstat(fd, &st) == 0 ? fopen("/proc/locks", "re") : NULL;
+    if (f == NULL)
+        return 0;
+    long holder = 0;
+    char line[256];
+    while (holder == 0 && fgets(line, sizeof line, f) != NULL) {
+        long pid;
+        unsigned int maj, min;
+        unsigned long inode;
+        if (sscanf(line, "%*d: FLOCK ADVISORY WRITE %ld %x:%x:%lu", &pid, &maj, &min, &inode) == 4 &&
+            inode == st.st_ino && makedev(maj, min) == st.st_dev)
+            holder = pid;
+    }
+    fclose(f);
+    return holder;
+}
+
+/* ---- reading -------------------------------------------------------------------------------------- */
+
+/* Missing bytes are zero: a short file has damaged slots. */
+static bool read_slots(uint8_t raw[2][SLOT_SIZE], struct journal_view *view, int fd, const char *path,
+    const struct state_io *io, struct err *err)
+{
+    struct stat st;
+    if (io->fstat(io->ctx, fd, &st) != 0)
+        return err_errno(err, "cannot look at the state file %s", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, "the state file %s is not a regular file", path);
+    view->size = st.st_size;
+    memset(raw, 0, JOURNAL_SIZE);
+    for (int i = 0; i < 2; i++)
+        if (io->pread(io->ctx, fd, raw[i], SLOT_SIZE, (off_t)i * SLOT_SIZE) < 0)
+            return err_errno(err, "cannot read the state file %s", path);
+    return true;
+}
+
+static void judge_slots(uint8_t raw[2][SLOT_SIZE], struct journal_view *view)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        view->form[i] = slot_parse(&view->slot[i], raw[i]);
+        if (view->form[i] == SLOT_VALID && (view->slot[i].sequence & 1) != i)
+            view->form[i] = SLOT_DAMAGED;
+    }
+    bool valid[2] = {view->form[0] == SLOT_VALID, view->form[1] == SLOT_VALID};
+    view->newest = valid[0] ? 0 : valid[1] ? 1 : -1;
+    if (valid[0] && valid[1] && view->slot[1].sequence > view->slot[0].sequence)
+        view->newest = 1;
+    view->is_intact = valid[0] && valid[1] && view->size == JOURNAL_SIZE &&
+                      view->slot[view->newest].sequence == view->slot[!view->newest].sequence + 1;
+    view->looks_foreign = view->newest < 0 && raw[0][0] == '{' &&
+                          memcmp(raw[0], "{\"tmkms_state\":", sizeof "{\"tmkms_state\":" - 1) != 0;
+}
+
+bool journal_view(
+    struct journal_view *ret, int fd, const char *path, const struct state_io *io, struct err *err)
+{
+    enum { TRIES = 5 };
+    uint8_t raw[2][SLOT_SIZE];
+    struct journal_view view;
+    for (int i = 0; i < TRIES; i++) {
+        view = (struct journal_view){0};
+        if (!read_slots(raw, &view, fd, path, io, err))
+            return false;
+        judge_slots(raw, &view);
+        if (view.is_intact)
+            break;
+    }
+    *ret = view;
+    return true;
+}
+
+static bool check_identity(const struct record *rec, const char *path, const char *chain_id,
+    const struct public_key *key, struct err *err)
+{
+    if (chain_id != NULL && strcmp(rec->chain_id, chain_id) != 0)
+        return err_set(err,
+            "the state file %s belongs to the chain %s, not to %s; check state_file and the chain id "
+            "(`tmkms state show` prints what a file holds), or make a file for this chain with "
+            "`tmkms state init`",
+            path, rec->chain_id, chain_id);
+    if (key == NULL || public_key_equal(key, &rec->key))
+        return true;
+    char has[2 * PUBLIC_KEY_MAX + 1], wants[2 * PUBLIC_KEY_MAX + 1];
+    hex_upper(bytes_of(rec->key.bytes, rec->key.len), has);
+    hex_upper(bytes_of(key->bytes, key->len), wants);
+    return err_set(err,
+        "the state file %s belongs to the public key %s, not to %s; check state_file and the key file "
+        "(`tmkms state show` prints what a file holds), or make a file for this key with "
+        "`tmkms state init`",
+        path, has, wants);
+}
+
+bool journal_view_check(const struct journal_view *view, const char *path, const char *chain_id,
+    const struct public_key *key, struct err *err)
+{
+    for (int i = 0; i < 2; i++) {
+        if (view->form[i] == SLOT_OTHER_VERSION)
+            return err_set(err,
+                "the state file %s was written by another version of tmkms; use that version's "
+                "`tmkms state export` and bring the result with `tmkms state import`",
+                path);
+        if (view->form[i] == SLOT_VALID && !check_identity(&view->slot[i], path, chain_id, key, err))
+            return false;
+    }
+    if (view->looks_foreign)
+        return err_set(err,
+            "%s is not a state file of this program; if it is one of the Rust tmkms or of CometBFT, move "
+            "it aside and bring it with `tmkms state import`",
+            path);
+    const char *hint = "after `tmkms state repair --height H`, H being the chain's present height, it "
+                       "signs above H";
+    if (view->size == 0)
+        return err_set(err, "the state file %s is empty: what was signed is not known; %s", path, hint);
+    if (view->newest < 0)
+        return err_set(
+            err, "both slots of the state file %s are damaged: what was signed is not known; %s", path, hint);
+    if (view->size != JOURNAL_SIZE)
+        return err_set(err, "the state file %s has %lld bytes instead of %d; `tmkms state repair` mends it",
+            path, view->size, JOURNAL_SIZE);
+    return true;
+}
+
+/* ---- writing, for the commands -------------------------------------------------------------------- */
+
+bool journal_create(const char *path, const struct record *rec, struct err *err)
+{
+    const char *problem = record_problem(rec);
+    if (problem != NULL)
+        return err_set(err, "cannot make the state file %s: %s", path, problem);
+    uint8_t raw[2][SLOT_SIZE];
+    struct record copy = *rec;
+    for (unsigned i = 0; i < 2; i++) {
+        copy.sequence = i;
+        slot_render(&copy, raw[i]);
+    }
+    return fd_create_durable(path, raw, sizeof raw, false, err);
+}
+
+bool journal_replace(int fd, const char *path, const struct journal_view *view, const struct record *rec,
+    const struct state_io *io, struct err *err)
+{
+    struct record copy = *rec;
+    copy.sequence = view->newest < 0 ? 0 : view->slot[view->newest].sequence;
+    const char *problem = record_problem(&copy);
+    if (problem != NULL)
+        return err_set(err, "cannot write the state file %s: %s", path, problem);
+    for (int i = 0; i < 2; i++) {
+        copy.sequence++;
+        uint8_t raw[SLOT_SIZE];
+        slot_render(&copy, raw);
+        off_t at = (off_t)(copy.sequence & 1) * SLOT_SIZE;
+        if (io->pwrite(io->ctx, fd, raw, SLOT_SIZE, at) != SLOT_SIZE || io->fdatasync(io->ctx, fd) != 0)
+            return err_errno(err, "cannot write the state file %s", path);
+    }
+    return true;
+}
