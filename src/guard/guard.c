@@ -4,7 +4,8 @@
 #include <limits.h>
 #include <stdio.h>
 
-/* A point in the order in which a validator signs. A floor stands behind every step of its height. */
+/* A point in the order in which a validator signs. A floor stands behind every step of its height.
+ */
 struct position {
     int64_t height;
     int32_t round;
@@ -81,8 +82,9 @@ bool watermark_covers(const struct watermark *a, const struct watermark *b)
     int order = compare(refused_through(a), refused_through(b));
     if (order != 0)
         return order > 0;
-    return a->floor >= a->last.height || (signable_same_but_time(&a->last, &b->last) &&
-                                             timestamp_equal(&a->last.timestamp, &b->last.timestamp));
+    return a->floor >= a->last.height ||
+           (signable_same_but_time(&a->last, &b->last) &&
+               timestamp_equal(&a->last.timestamp, &b->last.timestamp));
 }
 
 void guard_explain(enum guard_verdict verdict, const struct watermark *mark,

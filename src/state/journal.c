@@ -27,7 +27,8 @@ struct state {
     char path[PATH_SHOWN];
 };
 
-/* ---- the record that is durable ---------------------------------------------------------------- */
+/* ---- the record that is durable ----------------------------------------------------------------
+ */
 
 const struct watermark *durable_watermark(const struct durable *d)
 {
@@ -49,8 +50,8 @@ bool state_burns_first(const struct state *s)
     return s->burns_first;
 }
 
-/* One write, one flush, no second try: after a failed flush the kernel may count the pages as clean, and a
- * flush that then succeeds says nothing. */
+/* One write, one flush, no second try: after a failed flush the kernel may count the pages as
+ * clean, and a flush that then succeeds says nothing. */
 static bool write_slot(struct state *s, const struct record *rec, struct err *err)
 {
     slot_render(rec, s->page);
@@ -60,15 +61,16 @@ static bool write_slot(struct state *s, const struct record *rec, struct err *er
     if (put < 0)
         return err_errno(err, "cannot write the state file %s", s->path);
     if (put != SLOT_SIZE)
-        return err_set(err, "cannot write the state file %s: only %zd of %d bytes were written (is the disk full?)",
+        return err_set(err,
+            "cannot write the state file %s: only %zd of %d bytes were written (is the disk full?)",
             s->path, put, SLOT_SIZE);
     if (s->io->fdatasync(s->io->ctx, s->fd) != 0)
         return err_errno(err, "cannot flush the state file %s to the disk", s->path);
     return true;
 }
 
-/* Without a name the record would be gone after a restart. More than one name is harmless: the lock is on the
- * file, not on the name, and backup programs make hard links. */
+/* Without a name the record would be gone after a restart. More than one name is harmless: the lock
+ * is on the file, not on the name, and backup programs make hard links. */
 static bool has_name(struct state *s, struct err *err)
 {
     struct stat st;
@@ -76,7 +78,8 @@ static bool has_name(struct state *s, struct err *err)
         return err_errno(err, "cannot look at the state file %s", s->path);
     return st.st_nlink > 0 ||
            err_set(err,
-               "the state file %s was deleted or replaced while in use; put the newest state back with "
+               "the state file %s was deleted or replaced while in use; put the newest state back "
+               "with "
                "`tmkms state import`, or start a new one above the chain's present height with "
                "`tmkms state init --height H`",
                s->path);
@@ -86,14 +89,13 @@ static bool commit(struct state *s, const struct watermark *next, struct err *er
 {
     if (!watermark_covers(next, &s->now.record.mark))
         return err_set(err, "the state file %s would be lowered: this must not happen", s->path);
-    if (s->now.record.sequence >= INT64_MAX)
-        return err_set(err, "the state file %s has used up its sequence numbers", s->path);
     struct record rec = s->now.record;
     rec.sequence++;
     rec.mark = *next;
     rec.burn_next = false;
     if (record_problem(&rec) != NULL)
-        return err_set(err, "not a record for the state file %s: %s", s->path, record_problem(&rec));
+        return err_set(
+            err, "not a record for the state file %s: %s", s->path, record_problem(&rec));
     if (!write_slot(s, &rec, err) || !has_name(s, err))
         return false;
     s->now.record = rec;
@@ -122,24 +124,28 @@ void state_close(struct state *s)
     free(s);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -----------------------------------------------------------------------------------
+ */
 
 static void log_damage(const struct state *s, const struct journal_view *view)
 {
     if (!s->burns_first)
         return;
     log_line(LOG_WARN, "tmkms::state",
-        "[%s] %s in state file %s: the record of %" PRId64 "/%" PRId32 " (%s) counts, and the first height "
+        "[%s] %s in state file %s: the record of %" PRId64 "/%" PRId32
+        " (%s) counts, and the first height "
         "asked for will not be signed; `tmkms state repair` shows and mends it",
         s->now.record.chain_id,
-        view->is_intact ? "a height is still to be given up" : "one of the two slots is damaged", s->path,
-        s->now.record.mark.last.height, s->now.record.mark.last.round,
+        view->is_intact ? "a height is still to be given up" : "one of the two slots is damaged",
+        s->path, s->now.record.mark.last.height, s->now.record.mark.last.round,
         step_name(s->now.record.mark.last.step));
 }
 
-/* What a restart reads from the page cache may never have reached the disk (the process was killed before the
- * flush, or a failed flush marked the pages clean): write it again before anything is answered from it. */
-static bool open_record(struct state *s, const char *chain_id, const struct public_key *key, struct err *err)
+/* What a restart reads from the page cache may never have reached the disk (the process was killed
+ * before the flush, or a failed flush marked the pages clean): write it again before anything is
+ * answered from it. */
+static bool open_record(
+    struct state *s, const char *chain_id, const struct public_key *key, struct err *err)
 {
     struct journal_view view;
     if (!journal_lock(s->fd, s->path, err) || !journal_view(&view, s->fd, s->path, s->io, err) ||

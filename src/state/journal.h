@@ -1,5 +1,6 @@
-/* journal: the state file. Two slots, each one line of JSON on its own 4 KiB block; an update overwrites
- * the older slot in place with one aligned write and flushes once. See doc/state-file.md. */
+/* journal: the state file. Two slots, each one line of JSON on its own 4 KiB block; an update
+ * overwrites the older slot in place with one aligned write and flushes once. See
+ * doc/state-file.md. */
 #ifndef TMKMS_STATE_JOURNAL_H
 #define TMKMS_STATE_JOURNAL_H
 
@@ -22,38 +23,41 @@ struct state_io {
 };
 extern const struct state_io state_io_system;
 
-/* ---- for the signer --------------------------------------------------------------------------- */
+/* ---- for the signer ---------------------------------------------------------------------------
+ */
 
-/* journal_open_file opens the path of an existing state file for journal_open; a missing one is an error that
- * names `tmkms state init`. A symbolic link as the last part is refused: it could be pointed at an older state
- * between two starts. The caller closes *ret_fd. */
+/* journal_open_file opens the path of an existing state file for journal_open; a missing one is an
+ * error that names `tmkms state init`. A symbolic link as the last part is refused: it could be
+ * pointed at an older state between two starts. The caller closes *ret_fd. */
 bool journal_open_file(int *ret_fd, const char *path, struct err *err) ATTR_MUST_USE;
 
-/* journal_open takes over fd (open for reading and writing; closed in any case): it takes the flock and fails if
- * another process holds it, checks that the record belongs to this chain and key, writes the newest valid
- * slot again in place and flushes it before it returns. path is for messages only. io: NULL for the system's. */
+/* journal_open takes over fd (open for reading and writing; closed in any case): it takes the flock
+ * and fails if another process holds it, checks that the record belongs to this chain and key,
+ * writes the newest valid slot again in place and flushes it before it returns. path is for
+ * messages only. io: NULL for the system's. */
 bool journal_open(struct state **ret, int fd, const char *path, const char *chain_id,
     const struct public_key *key, const struct state_io *io, struct err *err) ATTR_MUST_USE;
 
-/* ---- for the `tmkms state` commands ----------------------------------------------------------- */
+/* ---- for the `tmkms state` commands -----------------------------------------------------------
+ */
 
 /* What a state file holds. */
 struct journal_view {
     long long size;
-    struct record slot[2];    /* set where valid */
-    enum slot_form form[2];   /* a slot at the other's place counts as damaged */
-    int newest;               /* the slot that counts, -1: none */
-    bool is_intact;           /* right size, both slots valid, sequence numbers one apart */
-    bool looks_foreign;       /* JSON, but not ours: perhaps another program's state */
+    struct record slot[2];  /* set where valid */
+    enum slot_form form[2]; /* a slot at the other's place counts as damaged */
+    int newest;             /* the slot that counts, -1: none */
+    bool is_intact;         /* right size, both slots valid, sequence numbers one apart */
+    bool looks_foreign;     /* JSON, but not ours: perhaps another program's state */
 };
 
-/* journal_view reads without a lock; only I/O can fail. Repeats the reading while a slot is damaged, a few
- * times: a signer may be writing it. */
+/* journal_view reads without a lock; only I/O can fail. Repeats the reading while a slot is
+ * damaged, a few times: a signer may be writing it. */
 bool journal_view(struct journal_view *ret, int fd, const char *path, const struct state_io *io,
     struct err *err) ATTR_MUST_USE;
 
-/* false, with the command that repairs it, when there is no record that counts, or it is not this chain's and
- * key's. chain_id and key may be NULL: any. */
+/* false, with the command that repairs it, when there is no record that counts, or it is not this
+ * chain's and key's. chain_id and key may be NULL: any. */
 bool journal_view_check(const struct journal_view *view, const char *path, const char *chain_id,
     const struct public_key *key, struct err *err) ATTR_MUST_USE;
 
@@ -62,13 +66,14 @@ bool journal_lock(int fd, const char *path, struct err *err) ATTR_MUST_USE;
 /* The process that holds the lock, 0: none, or not known. */
 long journal_lock_holder(int fd);
 
-/* journal_create writes a new file so that after a power loss it is complete or absent; an existing file is
- * left alone and an error. The sequence of rec is ignored. */
+/* journal_create writes a new file so that after a power loss it is complete or absent; an existing
+ * file is left alone and an error. The sequence of rec is ignored. */
 bool journal_create(const char *path, const struct record *rec, struct err *err) ATTR_MUST_USE;
 
-/* journal_replace puts rec into both slots of a locked file in place, one after the other, each flushed, so that
- * at any moment either the old record or rec counts. view: what the file holds now. */
-bool journal_replace(int fd, const char *path, const struct journal_view *view, const struct record *rec,
-    const struct state_io *io, struct err *err) ATTR_MUST_USE;
+/* journal_replace puts rec into both slots of a locked file in place, one after the other, each
+ * flushed, so that at any moment either the old record or rec counts. view: what the file holds
+ * now. */
+bool journal_replace(int fd, const char *path, const struct journal_view *view,
+    const struct record *rec, const struct state_io *io, struct err *err) ATTR_MUST_USE;
 
 #endif

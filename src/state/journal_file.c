@@ -1,5 +1,5 @@
-/* journal_file: what the journal and the `tmkms state` commands share: finding, locking, reading and
- * creating the file. Nothing here makes a token. */
+/* journal_file: what the journal and the `tmkms state` commands share: finding, locking, reading
+ * and creating the file. Nothing here makes a token. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -43,7 +43,8 @@ const struct state_io state_io_system = {
     .fstat = system_fstat,
 };
 
-/* ---- finding and locking ------------------------------------------------------------------------ */
+/* ---- finding and locking ------------------------------------------------------------------------
+ */
 
 bool journal_open_file(int *ret_fd, const char *path, struct err *err)
 {
@@ -54,7 +55,8 @@ bool journal_open_file(int *ret_fd, const char *path, struct err *err)
     }
     if (errno == ENOENT)
         return err_set(err,
-            "there is no state file %s; make one with `tmkms state init` (for a key that never signed "
+            "there is no state file %s; make one with `tmkms state init` (for a key that never "
+            "signed "
             "on this chain, or with --height above everything it signed) or bring the old one with "
             "`tmkms state import`",
             path);
@@ -74,7 +76,8 @@ bool journal_lock(int fd, const char *path, struct err *err)
         return err_errno(err, "cannot lock the state file %s", path);
     long holder = journal_lock_holder(fd);
     if (holder > 0)
-        return err_set(err, "the state file %s is in use by process %ld; stop it first", path, holder);
+        return err_set(
+            err, "the state file %s is in use by process %ld; stop it first", path, holder);
     return err_set(err, "the state file %s is in use by another process; stop it first", path);
 }
 
@@ -91,7 +94,8 @@ long journal_lock_holder(int fd)
         long pid;
         unsigned int maj, min;
         unsigned long inode;
-        if (sscanf(line, "%*d: FLOCK ADVISORY WRITE %ld %x:%x:%lu", &pid, &maj, &min, &inode) == 4 &&
+        if (sscanf(line, "%*d: FLOCK ADVISORY WRITE %ld %x:%x:%lu", &pid, &maj, &min, &inode) ==
+                4 &&
             inode == st.st_ino && makedev(maj, min) == st.st_dev)
             holder = pid;
     }
@@ -99,11 +103,12 @@ long journal_lock_holder(int fd)
     return holder;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading
+ * -------------------------------------------------------------------------------------- */
 
 /* Missing bytes are zero: a short file has damaged slots. */
-static bool read_slots(uint8_t raw[2][SLOT_SIZE], struct journal_view *view, int fd, const char *path,
-    const struct state_io *io, struct err *err)
+static bool read_slots(uint8_t raw[2][SLOT_SIZE], struct journal_view *view, int fd,
+    const char *path, const struct state_io *io, struct err *err)
 {
     struct stat st;
     if (io->fstat(io->ctx, fd, &st) != 0)
@@ -158,7 +163,8 @@ static bool check_identity(const struct record *rec, const char *path, const cha
 {
     if (chain_id != NULL && strcmp(rec->chain_id, chain_id) != 0)
         return err_set(err,
-            "the state file %s belongs to the chain %s, not to %s; check state_file and the chain id "
+            "the state file %s belongs to the chain %s, not to %s; check state_file and the chain "
+            "id "
             "(`tmkms state show` prints what a file holds), or make a file for this chain with "
             "`tmkms state init`",
             path, rec->chain_id, chain_id);
@@ -168,7 +174,8 @@ static bool check_identity(const struct record *rec, const char *path, const cha
     hex_upper(bytes_of(rec->key.bytes, rec->key.len), has);
     hex_upper(bytes_of(key->bytes, key->len), wants);
     return err_set(err,
-        "the state file %s belongs to the public key %s, not to %s; check state_file and the key file "
+        "the state file %s belongs to the public key %s, not to %s; check state_file and the key "
+        "file "
         "(`tmkms state show` prints what a file holds), or make a file for this key with "
         "`tmkms state init`",
         path, has, wants);
@@ -183,28 +190,35 @@ bool journal_view_check(const struct journal_view *view, const char *path, const
                 "the state file %s was written by another version of tmkms; use that version's "
                 "`tmkms state export` and bring the result with `tmkms state import`",
                 path);
-        if (view->form[i] == SLOT_VALID && !check_identity(&view->slot[i], path, chain_id, key, err))
+        if (view->form[i] == SLOT_VALID &&
+            !check_identity(&view->slot[i], path, chain_id, key, err))
             return false;
     }
     if (view->looks_foreign)
         return err_set(err,
-            "%s is not a state file of this program; if it is one of the Rust tmkms or of CometBFT, move "
+            "%s is not a state file of this program; if it is one of the Rust tmkms or of "
+            "CometBFT, move "
             "it aside and bring it with `tmkms state import`",
             path);
-    const char *hint = "after `tmkms state repair --height H`, H being the chain's present height, it "
-                       "signs above H";
+    const char *hint =
+        "after `tmkms state repair --height H`, H being the chain's present height, it "
+        "signs above H";
     if (view->size == 0)
-        return err_set(err, "the state file %s is empty: what was signed is not known; %s", path, hint);
-    if (view->newest < 0)
         return err_set(
-            err, "both slots of the state file %s are damaged: what was signed is not known; %s", path, hint);
+            err, "the state file %s is empty: what was signed is not known; %s", path, hint);
+    if (view->newest < 0)
+        return err_set(err,
+            "both slots of the state file %s are damaged: what was signed is not known; %s", path,
+            hint);
     if (view->size != JOURNAL_SIZE)
-        return err_set(err, "the state file %s has %lld bytes instead of %d; `tmkms state repair` mends it",
-            path, view->size, JOURNAL_SIZE);
+        return err_set(err,
+            "the state file %s has %lld bytes instead of %d; `tmkms state repair` mends it", path,
+            view->size, JOURNAL_SIZE);
     return true;
 }
 
-/* ---- writing, for the commands -------------------------------------------------------------------- */
+/* ---- writing, for the commands
+ * -------------------------------------------------------------------- */
 
 bool journal_create(const char *path, const struct record *rec, struct err *err)
 {
@@ -220,8 +234,8 @@ bool journal_create(const char *path, const struct record *rec, struct err *err)
     return fd_create_durable(path, raw, sizeof raw, false, err);
 }
 
-bool journal_replace(int fd, const char *path, const struct journal_view *view, const struct record *rec,
-    const struct state_io *io, struct err *err)
+bool journal_replace(int fd, const char *path, const struct journal_view *view,
+    const struct record *rec, const struct state_io *io, struct err *err)
 {
     struct record copy = *rec;
     copy.sequence = view->newest < 0 ? 0 : view->slot[view->newest].sequence;
@@ -233,7 +247,8 @@ bool journal_replace(int fd, const char *path, const struct journal_view *view, 
         uint8_t raw[SLOT_SIZE];
         slot_render(&copy, raw);
         off_t at = (off_t)(copy.sequence & 1) * SLOT_SIZE;
-        if (io->pwrite(io->ctx, fd, raw, SLOT_SIZE, at) != SLOT_SIZE || io->fdatasync(io->ctx, fd) != 0)
+        if (io->pwrite(io->ctx, fd, raw, SLOT_SIZE, at) != SLOT_SIZE ||
+            io->fdatasync(io->ctx, fd) != 0)
             return err_errno(err, "cannot write the state file %s", path);
     }
     return true;

@@ -23,17 +23,19 @@ const char *record_problem(const struct record *r)
     if (!(r->key.type == KEY_ED25519 && r->key.len == 32) &&
         !(r->key.type == KEY_SECP256K1 && r->key.len == 33))
         return "a public key has 32 bytes (Ed25519) or 33 bytes (secp256k1)";
-    if (r->sequence > INT64_MAX || r->mark.floor < 0)
+    if (r->sequence > RECORD_SEQUENCE_MAX || r->mark.floor < 0)
         return "a number is out of range";
     const struct signable *last = &r->mark.last;
     if (last->step != STEP_NONE)
         return signable_problem(last);
-    bool is_empty = last->height == 0 && last->round == 0 && signable_same_but_time(last, &nothing) &&
+    bool is_empty = last->height == 0 && last->round == 0 &&
+                    signable_same_but_time(last, &nothing) &&
                     timestamp_equal(&last->timestamp, &nothing.timestamp);
     return is_empty ? NULL : "step none is for a state in which nothing was signed";
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 static void put_number(struct writer *w, int64_t v)
 {
@@ -69,7 +71,8 @@ static void put_signable(struct writer *w, const struct signable *s)
     write_text(w, ",\"step\":\"");
     write_text(w, step_name(s->step));
     put_named_number(w, "\",\"pol_round\":", s->pol_round);
-    put_named_hex(w, ",\"block_id\":{\"hash\":\"", bytes_of(s->block_id.hash, s->block_id.hash_len));
+    put_named_hex(
+        w, ",\"block_id\":{\"hash\":\"", bytes_of(s->block_id.hash, s->block_id.hash_len));
     put_named_number(w, "\",\"parts\":{\"total\":", s->block_id.parts_total);
     put_named_hex(w, ",\"hash\":\"", bytes_of(s->block_id.parts_hash, s->block_id.parts_hash_len));
     put_named_number(w, "\"}},\"timestamp\":{\"seconds\":\"", s->timestamp.seconds);
@@ -115,7 +118,8 @@ struct bytes export_render(const struct record *r, uint8_t out[RECORD_LINE_MAX])
     return written(&w);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static void expect(struct reader *r, const char *text)
 {
@@ -132,7 +136,8 @@ static struct bytes take_text(struct reader *r)
     return read_bytes(r, n);
 }
 
-/* Looser than the written form (leading zeros, -0): rendering again and comparing catches the rest. */
+/* Looser than the written form (leading zeros, -0): rendering again and comparing catches the rest.
+ */
 static int64_t take_number(struct reader *r, int64_t min, int64_t max)
 {
     bool negative = r->n > 0 && *r->p == '-';

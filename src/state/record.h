@@ -1,6 +1,7 @@
-/* record: what the state file keeps of a chain and key, and its two text forms: a slot of the state file and
- * a line for another machine (`tmkms state export`). Both are one line of JSON with fixed field order and a
- * SHA-256 checksum over every byte before it; see doc/state-file.md. Pure: no I/O. */
+/* record: what the state file keeps of a chain and key, and its two text forms: a slot of the state
+ * file and a line for another machine (`tmkms state export`). Both are one line of JSON with fixed
+ * field order and a SHA-256 checksum over every byte before it; see doc/state-file.md. Pure: no
+ * I/O. */
 #ifndef TMKMS_STATE_RECORD_H
 #define TMKMS_STATE_RECORD_H
 
@@ -14,12 +15,16 @@
 
 enum { SLOT_SIZE = 4096, RECORD_LINE_MAX = 1024 };
 
+/* Far from the end of 64 bits, so that nothing here can wrap. */
+#define RECORD_SEQUENCE_MAX ((uint64_t)INT64_MAX / 2)
+
 struct record {
     uint64_t sequence; /* 0 in an export */
     char chain_id[CHAIN_ID_MAX + 1];
     struct public_key key;
     struct watermark mark;
-    bool burn_next; /* a lost record may hold a higher height: the next one asked for is not signed */
+    bool burn_next; /* a lost record may hold a higher height: the next one asked for is not signed
+                     */
 };
 
 enum slot_form {
@@ -28,8 +33,9 @@ enum slot_form {
     SLOT_OTHER_VERSION, /* the checksum is right, the version is not ours */
 };
 
-/* record_problem: NULL when the record can be written down, else why not: a chain id that is not 1..50
- * printable characters without quote and backslash, no key, a watermark that no signer can have. */
+/* record_problem: NULL when the record can be written down, else why not: a chain id that is
+ * not 1..50 printable characters without quote and backslash, no key, a watermark that no signer
+ * can have. */
 const char *record_problem(const struct record *r);
 
 /* Renders a record that passes record_problem; no allocation. */
@@ -37,7 +43,8 @@ void slot_render(const struct record *r, uint8_t out[SLOT_SIZE]);
 /* Strict: only what slot_render writes is valid, byte for byte. *ret is set when valid. */
 enum slot_form slot_parse(struct record *ret, const uint8_t in[SLOT_SIZE]);
 
-/* The line for another machine, with its newline and without the sequence. The result is borrowed from out. */
+/* The line for another machine, with its newline and without the sequence. The result is borrowed
+ * from out. */
 struct bytes export_render(const struct record *r, uint8_t out[RECORD_LINE_MAX]);
 /* As strict as slot_parse; one newline at the end may be missing. */
 bool export_parse(struct record *ret, struct bytes text) ATTR_MUST_USE;
