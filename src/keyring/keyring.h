@@ -17,8 +17,9 @@
 bool keyring_load_fd(struct signing_key **ret, int fd, const char *path, enum key_type type,
     enum key_file_format format, struct err *warning, struct err *err) ATTR_MUST_USE;
 
-/* keyring_load opens path (no O_NOFOLLOW: links are common for secrets) and does the same. type 0:
- * either type, taken from the file (base64: Ed25519). */
+/* keyring_load opens path (no O_NOFOLLOW: links are common for secrets) and does the same. Both
+ * functions take type 0: either type, as the file says (base64, raw: Ed25519), and format 0: json,
+ * raw or base64, recognised by what the file holds. */
 bool keyring_load(struct signing_key **ret, const char *path, enum key_type type,
     enum key_file_format format, struct err *warning, struct err *err) ATTR_MUST_USE;
 
