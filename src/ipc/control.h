@@ -1,26 +1,29 @@
-/* control: what the monitor tells session and signer, one SEQPACKET message each, with descriptors.
- * Host byte order, plain structs; the receiver checks lengths, zero-termination and ranges.
+/* control: what the monitor and its children tell each other, one SEQPACKET message each, with
+ * descriptors. Host byte order, plain structs; the receiver checks lengths, zero-termination and
+ * ranges.
  *
- *   config  -> monitor  CONTROL_CHAIN_ADD   config_chain          \\ the whole file in frames, or
- * CONTROL_FAILED; config  -> monitor  CONTROL_VALIDATOR_ADD  config_validator    | problems come as
- * CONTROL_WARNING and config  -> monitor  CONTROL_END                               /
- * CONTROL_FAILED texts before CONTROL_END
+ *   config  -> monitor   CHAIN_ADD       config_chain      the whole file in frames;
+ *                        VALIDATOR_ADD   config_validator  problems come as WARNING and FAILED texts
+ *                        END                               nothing is missing
  *
- *   monitor -> signer   CONTROL_CHAIN_ADD   config_chain          fds: key file, state file
- *   signer  -> monitor  CONTROL_CHAIN_READY control_chain         the public key (or CONTROL_FAILED
- * with a text) monitor -> signer   CONTROL_CHAIN_GO    control_floor         the state file is
- * opened (and rewritten) only now: the monitor holds the machine-wide lock of the key signer  ->
- * monitor  CONTROL_CHAIN_OPEN  chain id monitor -> signer   CONTROL_CHAIN_UPDATE config_chain new
- * policy; key and state file unchanged monitor -> signer   CONTROL_CHANNEL     chain id fd: the
- * chain's socket pair to the session monitor -> signer   CONTROL_CHAIN_DROP  chain id
+ *   monitor -> signer    CHAIN_ADD       config_chain      fds: key file, state file
+ *   signer  -> monitor   CHAIN_READY     control_chain     the public key (or FAILED with a text)
+ *   monitor -> signer    CHAIN_GO        control_floor     the state is opened (and rewritten) only
+ *                                                          now: the monitor holds the machine-wide lock
+ *   signer  -> monitor   CHAIN_OPEN      chain id          (or FAILED)
+ *   monitor -> signer    CHAIN_UPDATE    config_chain      new policy; same key and state file
+ *                        CHANNEL         chain id          fd: the chain's socket pair to the session
+ *                        CHAIN_DROP      chain id
  *
- *   monitor -> session  CONTROL_CHAIN_ADD_S control_chain         fd: the chain's socket pair to
- * the signer monitor -> session  CONTROL_CHAIN_DROP  chain id monitor -> session
- * CONTROL_VALIDATOR_ADD  config_validator   fd: identity key file (not for unix) monitor -> session
- * CONTROL_VALIDATOR_DROP config_validator   (the same bytes)
+ *   monitor -> session   CHAIN_ADD_S     control_chain     fd: the chain's socket pair to the signer
+ *                        CHAIN_DROP      chain id
+ *                        VALIDATOR_ADD   config_validator  fd: identity key file (not for unix)
+ *                        VALIDATOR_DROP  config_validator  the same bytes
+ *                        END                               asks for the same message back: all
+ *                                                          before it has been taken in
  *
- *   child   -> monitor  CONTROL_FAILED      text                  then the child ends
- *   monitor -> child    end of file                               the child ends cleanly
+ *   child   -> monitor   FAILED          text              what it could not do; it goes on if it can
+ *   monitor -> child     end of file                       the child ends cleanly
  */
 #ifndef TMKMS_IPC_CONTROL_H
 #define TMKMS_IPC_CONTROL_H

@@ -180,6 +180,8 @@ static void handle(struct session *s, const struct control *msg, int fds[FD_PASS
         validator_add(s, &msg->u.validator, fds[0]);
     else if (msg->kind == CONTROL_VALIDATOR_DROP)
         validator_drop(s, &msg->u.validator);
+    else if (msg->kind == CONTROL_END)
+        (void)!control_send(s->control_fd, msg, NULL, 0); /* all before it has been taken in */
     else
         log_line(LOG_ERROR, log_name,
             "the monitor sent message %u, which the session does not know", msg->kind);

@@ -1,0 +1,155 @@
+#include "monitor/chains.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "crypto/hash.h"
+#include "monitor/hook.h"
+#include "state/journal.h"
+
+struct chain *chains_find(struct monitor *m, const char *id)
+{
+    for (size_t i = 0; i < m->chains_n; i++)
+        if (strcmp(m->chains[i].config.id, id) == 0)
+            return &m->chains[i];
+    return NULL;
+}
+
+/* Links are common for secrets, and O_NONBLOCK keeps a fifo from holding us for ever. */
+static bool open_key_file(const char *path, int *ret, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return err_errno(
+            err, "cannot open the key file %s (`tmkms softsign keygen %s` makes one)", path, path);
+    *ret = fd;
+    return true;
+}
+
+static bool state_is_unshared(
+    const struct monitor *m, struct chain *chain, int state_fd, struct err *err)
+{
+    struct stat st;
+    if (fstat(state_fd, &st) != 0)
+        return err_errno(err, "cannot look at %s", chain->config.state_file);
+    for (size_t i = 0; i < m->chains_n; i++)
+        if (m->chains[i].state_dev == st.st_dev && m->chains[i].state_ino == st.st_ino)
+            return err_set(err,
+                "%s is the state file of chain %s already; each chain needs its own",
+                chain->config.state_file, m->chains[i].config.id);
+    chain->state_dev = st.st_dev;
+    chain->state_ino = st.st_ino;
+    return true;
+}
+
+/* An abstract unix socket named after chain and key: at most one process of this machine (of this
+ * network namespace) signs for them, even with two state files. It vanishes with its owner. */
+static bool lock_machine(struct chain *chain, struct err *err)
+{
+    uint8_t digest[SHA256_LEN];
+    sha256_2(bytes_of_text(chain->config.id), bytes_of(chain->key.bytes, chain->key.len), digest);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char hex[2 * SHA256_LEN + 1];
+    hex_lower(bytes_of(digest, sizeof digest), hex);
+    int len = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "tmkms-%s", hex);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_errno(err, "cannot make a socket");
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
+    if (bind(fd, (const struct sockaddr *)&name, size) != 0) {
+        bool taken = errno == EADDRINUSE;
+        close(fd);
+        if (taken)
+            return err_set(err, "another tmkms process on this machine signs for this chain with "
+                                "this key; stop it first");
+        return err_errno(err, "cannot take the lock of the key");
+    }
+    chain->lock = fd;
+    return true;
+}
+
+static bool hand_over_files(struct monitor *m, struct chain *chain, struct err *err)
+{
+    int fds[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
+    if (!open_key_file(chain->config.key_file, &fds[0], err) ||
+        !journal_open_file(&fds[1], chain->config.state_file, err) ||
+        !state_is_unshared(m, chain, fds[1], err))
+        return false;
+    struct control add = {.kind = CONTROL_CHAIN_ADD, .u.chain = chain->config};
+    return control_send(m->signer.control, &add, fds, 2) ||
+           err_errno(err, "cannot reach the signer process");
+}
+
+static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *err)
+{
+    struct control msg;
+    if (!hand_over_files(m, chain, err) ||
+        !monitor_await(m, &m->signer, CONTROL_CHAIN_READY, &msg, err))
+        return false;
+    chain->key = msg.u.channel.key;
+    struct control go = {.kind = CONTROL_CHAIN_GO, .u.floor.hook_height = -1};
+    snprintf(go.u.floor.id, sizeof go.u.floor.id, "%s", chain->config.id);
+    if (lock_machine(chain, err) && hook_run(&chain->config, &go.u.floor.hook_height, err)) {
+        if (!control_send(m->signer.control, &go, NULL, 0))
+            return err_errno(err, "cannot reach the signer process");
+        if (monitor_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))
+            return true;
+    }
+    struct control drop = {.kind = CONTROL_CHAIN_DROP};
+    snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", chain->config.id);
+    (void)!control_send(m->signer.control, &drop, NULL, 0);
+    return false;
+}
+
+bool chains_open(struct monitor *m, const struct config_chain *config, struct err *err)
+{
+    struct chain chain = {.config = *config, .lock = -1};
+    if (m->chains_n == CONFIG_CHAINS_MAX)
+        return err_set(err, "more than %d chains", CONFIG_CHAINS_MAX);
+    if (!open_in_signer(m, &chain, err)) {
+        fd_close(&chain.lock);
+        return err_prefix(err, "chain %s", config->id);
+    }
+    m->chains[m->chains_n++] = chain;
+    return true;
+}
+
+static void tell_drop(struct child *child, const char *id)
+{
+    struct control drop = {.kind = CONTROL_CHAIN_DROP};
+    snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", id);
+    if (child->control >= 0)
+        (void)!control_send(child->control, &drop, NULL, 0);
+}
+
+void chains_drop(struct monitor *m, struct chain *chain)
+{
+    tell_drop(&m->session, chain->config.id);
+    tell_drop(&m->signer, chain->config.id);
+    fd_close(&chain->lock);
+    *chain = m->chains[--m->chains_n];
+}
+
+bool chains_connect(struct monitor *m, const struct chain *chain, struct err *err)
+{
+    int pair[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return err_errno(err, "cannot make a socket pair");
+    struct control to_signer = {.kind = CONTROL_CHANNEL};
+    snprintf(to_signer.u.chain_id, sizeof to_signer.u.chain_id, "%s", chain->config.id);
+    struct control to_session = {.kind = CONTROL_CHAIN_ADD_S,
+        .u.channel = {.key = chain->key, .sign_raw_bytes = chain->config.sign_raw_bytes}};
+    snprintf(to_session.u.channel.id, sizeof to_session.u.channel.id, "%s", chain->config.id);
+    return (control_send(m->signer.control, &to_signer, &pair[0], 1) &&
+               control_send(m->session.control, &to_session, &pair[1], 1)) ||
+           err_errno(err, "cannot connect session and signer for chain %s", chain->config.id);
+}
