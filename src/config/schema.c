@@ -1,0 +1,243 @@
+#include "config/schema.h"
+
+#include <string.h>
+
+#define AT(record, field)                                                                          \
+    .at = offsetof(struct record, field), .size = sizeof(((struct record *)NULL)->field)
+#define IN_CHAIN(field) AT(raw_chain, out.field)
+#define IN_VALIDATOR(field) AT(raw_validator, out.field)
+#define IN_SOFTSIGN(field) AT(raw_softsign, field)
+
+static const struct schema_choice display_choices[] = {
+    {"bech32", DISPLAY_BECH32},
+    {"cosmos-json", DISPLAY_COSMOS_JSON},
+    {"hex", DISPLAY_HEX},
+    {0},
+};
+
+#define AMINO_REFUSAL                                                                              \
+    "it is the amino encoding that Tendermint gave up with v0.34, and this program does not "      \
+    "speak it; "                                                                                   \
+    "update the node, or keep tmkms 0.12 or older for this chain"
+
+static const struct schema_choice protocol_choices[] = {
+    {"v0.34", WIRE_P1},
+    {"v0.37", WIRE_P1},
+    {"v0.38", WIRE_P1},
+    {"v0.39", WIRE_P1},
+    {"v0.40", WIRE_P1},
+    {"v1.0", WIRE_P2},
+    {"legacy", 0, AMINO_REFUSAL},
+    {"v0.33", 0, AMINO_REFUSAL},
+    {0},
+};
+
+static const struct schema_choice key_type_choices[] = {
+    {"consensus", KEY_ED25519},
+    {"account", KEY_SECP256K1},
+    {0},
+};
+
+static const struct schema_choice key_file_choices[] = {
+    {"base64", KEY_FILE_BASE64},
+    {"json", KEY_FILE_JSON},
+    {"raw", KEY_FILE_RAW},
+    {"expanded64", KEY_FILE_EXPANDED64},
+    {"expanded96", KEY_FILE_EXPANDED96},
+    {0},
+};
+
+static const struct schema_choice adapter_choices[] = {{"usb", 1}, {"http", 2}, {0}};
+
+#define NO_BACK_END(what)                                                                          \
+    "this program has no back end for " what "; give the chain a key file in a "                   \
+    "[[providers.softsign]] section and remove this one, or keep the Rust tmkms for it"
+
+const struct schema_key schema_keys[] = {
+    /* the file */
+    {"", "chain", SCHEMA_TABLES, .required = true, .max = CONFIG_CHAINS_MAX, .record = RECORD_CHAIN,
+        .label = "id", .doc = "A chain to sign for. One section a chain."},
+    {"", "validator", SCHEMA_TABLES, .max = CONFIG_VALIDATORS_MAX, .record = RECORD_VALIDATOR,
+        .label = "addr",
+        .doc =
+            "A node to sign for: the signer dials it. Any number of nodes may share a chain; they "
+            "share its key and its state, so that no two of them get conflicting signatures."},
+    {"", "providers", SCHEMA_TABLE, .doc = "Where the keys are."},
+
+    /* [[chain]] */
+    {"chain", "id", SCHEMA_CHAIN_ID, .required = true, IN_CHAIN(id),
+        .doc =
+            "The chain id of the genesis file. 1 to 50 of the characters `A-Z a-z 0-9 - _ .`; each "
+            "id once in the file."},
+    {"chain", "key_format", SCHEMA_TABLE, .required = true,
+        .doc = "How public keys of this chain are printed. It changes nothing else."},
+    {"chain", "state_file", SCHEMA_PATH,
+        .preset_doc = "`<id>_priv_validator_state.json` in the current folder",
+        IN_CHAIN(state_file),
+        .doc = "The file that remembers what was signed last. It must exist (`tmkms state init`), "
+               "belongs to one chain only, and must never be copied back from a backup."},
+    {"chain", "state_hook", SCHEMA_TABLE,
+        .doc =
+            "A command that is asked once at start how high the chain is: it prints "
+            "`{\"latest_block_height\": \"347290\"}`. Nothing at or below that height is signed."},
+    {"chain", "sign_extensions", SCHEMA_BOOL,
+        .doc = "Of the Rust program; accepted and ignored. Vote extensions are signed whenever the "
+               "node "
+               "needs it.",
+        .note =
+            "is ignored: vote extensions are signed whenever the node needs it; remove the line"},
+    {"chain", "sign_raw_bytes", SCHEMA_BOOL, .preset = "false", IN_CHAIN(sign_raw_bytes),
+        .doc =
+            "Sign application bytes with the consensus key when the node asks for it (CometBFT "
+            "v1.0 "
+            "`SignBytes`, Celestia `SignRawBytes`). Bytes that could be a vote, a proposal, a vote "
+            "extension or a connection handshake are refused in any case."},
+    {"chain", "one_block_per_round", SCHEMA_BOOL, .preset = "false", IN_CHAIN(one_block_per_round),
+        .doc =
+            "Refuse a different block in a later step of the same round, as the Rust program does. "
+            "CometBFT allows it, and refusing it costs blocks now and then."},
+    {"chain", "max_height_jump", SCHEMA_INTEGER, .preset = "0", .min = 0, .max = INT64_MAX,
+        IN_CHAIN(max_height_jump),
+        .doc =
+            "Refuse a height that is more than this above the last signed one; 0 allows any. A net "
+            "for mistakes (the wrong chain behind an address), no defence."},
+
+    /* [[chain]] key_format */
+    {"chain.key_format", "type", SCHEMA_CHOICE, .required = true, .choices = display_choices,
+        IN_CHAIN(display),
+        .doc = "`bech32` is `cosmosvalconspub1...`, `cosmos-json` is what the Cosmos SDK prints, "
+               "`hex` "
+               "is the bare key in upper case."},
+    {"chain.key_format", "account_key_prefix", SCHEMA_PREFIX, IN_CHAIN(account_prefix),
+        .preset_doc = "required for `bech32`",
+        .doc = "The human-readable part for account keys, for example `cosmospub`."},
+    {"chain.key_format", "consensus_key_prefix", SCHEMA_PREFIX, IN_CHAIN(consensus_prefix),
+        .preset_doc = "required for `bech32`",
+        .doc = "The human-readable part for consensus keys, for example `cosmosvalconspub`."},
+
+    /* [[chain]] state_hook */
+    {"chain.state_hook", "cmd", SCHEMA_TEXTS, .required = true, AT(raw_chain, hook_cmd),
+        .doc = "The program and its arguments; no shell is involved."},
+    {"chain.state_hook", "timeout_secs", SCHEMA_INTEGER, .preset = "1", .min = 1, .max = 3600,
+        IN_CHAIN(hook_timeout_secs), .doc = "Seconds after which the command has failed."},
+    {"chain.state_hook", "fail_closed", SCHEMA_BOOL, .preset = "true", IN_CHAIN(hook_fail_closed),
+        .doc = "Do not start when the command fails. (Required by the Rust program.)"},
+
+    /* [[validator]] */
+    {"validator", "addr", SCHEMA_ADDRESS, .required = true, IN_VALIDATOR(address),
+        .doc =
+            "Where the node listens (its `priv_validator_laddr`): `unix:///path`, "
+            "`tcp://[PEERID@]host:port` (without a scheme it is tcp) or `noise://PEERID@ip:port` "
+            "(CometBFT v0.40). With a peer id, a node of any other identity is refused."},
+    {"validator", "chain_id", SCHEMA_CHAIN_ID, .required = true, IN_VALIDATOR(chain_id),
+        .doc = "The `id` of one of the `[[chain]]` sections."},
+    {"validator", "secret_key", SCHEMA_PATH, .preset_doc = "required for tcp and noise",
+        IN_VALIDATOR(secret_key),
+        .doc =
+            "The file of this end's identity key, which is no consensus key: make one with `tmkms "
+            "softsign keygen -t consensus PATH`. Not used for unix sockets."},
+    {"validator", "timeout", SCHEMA_INTEGER, .preset = "10", .min = 1, .max = 65535,
+        IN_VALIDATOR(timeout_secs),
+        .doc = "Seconds of silence after which the connection counts as dead and is dialled anew. "
+               "Nodes ping every 3.3 seconds."},
+    {"validator", "protocol_version", SCHEMA_CHOICE, .preset = "\"v0.38\"",
+        .choices = protocol_choices, IN_VALIDATOR(line),
+        .doc = "The version of the node. All of v0.34 to v0.40 mean the same; v1.0 speaks another "
+               "encoding."},
+    {"validator", "max_height", SCHEMA_INTEGER_OR_TEXT, .preset_doc = "no limit", .min = 1,
+        .max = INT64_MAX, IN_VALIDATOR(max_height),
+        .doc =
+            "Refuse every height above this one. The Rust program wants a string; an integer is as "
+            "good here."},
+    {"validator", "reconnect", SCHEMA_BOOL, .preset = "true", IN_VALIDATOR(reconnect),
+        .doc = "Dial again when the connection ends. With `false` for every node the program ends "
+               "when "
+               "all connections have ended."},
+
+    /* [providers] */
+    {"providers", "softsign", SCHEMA_TABLES, .max = CONFIG_CHAINS_MAX, .record = RECORD_SOFTSIGN,
+        .label = "path",
+        .doc = "A private key in a file. Any number of them; each chain has exactly one."},
+    {"providers", "yubihsm", SCHEMA_TABLES, .max = 1, .label = "serial_number",
+        .unsupported = NO_BACK_END("YubiHSM2"), .doc = "A YubiHSM2. Known, but not supported."},
+    {"providers", "ledgertm", SCHEMA_TABLES, .max = 1,
+        .unsupported = NO_BACK_END("the Ledger Tendermint app"),
+        .doc = "A Ledger with the Tendermint app. Known, but not supported."},
+    {"providers", "fortanixdsm", SCHEMA_TABLES, .max = CONFIG_CHAINS_MAX, .label = "api_endpoint",
+        .unsupported = NO_BACK_END("Fortanix DSM"),
+        .doc = "A Fortanix DSM. Known, but not supported."},
+
+    /* [[providers.softsign]] */
+    {"providers.softsign", "chain_ids", SCHEMA_TEXTS, .required = true, IN_SOFTSIGN(chain_ids),
+        .doc = "The chains that this key signs for."},
+    {"providers.softsign", "path", SCHEMA_PATH, .required = true, IN_SOFTSIGN(path),
+        .doc = "The key file. Mode 0600; a file that others can write is refused."},
+    {"providers.softsign", "key_type", SCHEMA_CHOICE, .preset = "\"consensus\"",
+        .choices = key_type_choices, IN_SOFTSIGN(key_type),
+        .doc = "`consensus` is Ed25519, `account` is secp256k1. A chain that has only an `account` "
+               "key "
+               "uses it as its consensus key."},
+    {"providers.softsign", "key_format", SCHEMA_CHOICE, .preset = "\"base64\"",
+        .choices = key_file_choices, IN_SOFTSIGN(key_format),
+        .doc =
+            "`base64` is the 32-byte seed as `tmkms softsign keygen` writes it, or 64 bytes of "
+            "seed "
+            "and public key; `json` is CometBFT's `priv_validator_key.json`; `raw` is 32 bytes; "
+            "`expanded64` and `expanded96` (Ed25519 only) are base64 of expanded keys, which are "
+            "never guessed, since a wrong guess gives the key away."},
+
+    /* [[providers.yubihsm]] */
+    {"providers.yubihsm", "adapter", SCHEMA_TABLE, .required = true, .doc = "How it is reached."},
+    {"providers.yubihsm", "auth", SCHEMA_TABLE, .required = true, .doc = "How to log in."},
+    {"providers.yubihsm", "keys", SCHEMA_TABLES, .max = CONFIG_CHAINS_MAX,
+        .doc = "The keys in it."},
+    {"providers.yubihsm", "serial_number", SCHEMA_TEXT, .doc = "Which device."},
+    {"providers.yubihsm", "connector_server", SCHEMA_TABLE,
+        .doc = "A connector for other programs."},
+    {"providers.yubihsm.adapter", "type", SCHEMA_CHOICE, .required = true,
+        .choices = adapter_choices, .doc = "USB or a connector."},
+    {"providers.yubihsm.adapter", "timeout_ms", SCHEMA_INTEGER, .preset = "1000", .min = 0,
+        .max = INT64_MAX, .doc = "For `usb`."},
+    {"providers.yubihsm.adapter", "addr", SCHEMA_TEXT, .doc = "For `http`."},
+    {"providers.yubihsm.auth", "key", SCHEMA_INTEGER, .required = true, .min = 1, .max = 65535,
+        .doc = "The number of the authentication key."},
+    {"providers.yubihsm.auth", "password", SCHEMA_TEXT, .is_secret = true, .doc = "Its password."},
+    {"providers.yubihsm.auth", "password_file", SCHEMA_PATH, .doc = "A file that holds it."},
+    {"providers.yubihsm.keys", "chain_ids", SCHEMA_TEXTS, .required = true, .doc = "The chains."},
+    {"providers.yubihsm.keys", "key", SCHEMA_INTEGER, .required = true, .min = 1, .max = 65535,
+        .doc = "The number of the key."},
+    {"providers.yubihsm.keys", "type", SCHEMA_CHOICE, .preset = "\"consensus\"",
+        .choices = key_type_choices, .doc = "As for softsign."},
+    {"providers.yubihsm.connector_server", "laddr", SCHEMA_TEXT, .required = true,
+        .doc = "Where it listens."},
+    {"providers.yubihsm.connector_server", "cli", SCHEMA_TABLE,
+        .doc = "For the `yubihsm` commands."},
+    {"providers.yubihsm.connector_server.cli", "auth_key", SCHEMA_INTEGER, .min = 1, .max = 65535,
+        .doc = "The authentication key they use."},
+
+    /* [[providers.ledgertm]] */
+    {"providers.ledgertm", "chain_ids", SCHEMA_TEXTS, .required = true, .doc = "The chains."},
+
+    /* [[providers.fortanixdsm]] */
+    {"providers.fortanixdsm", "api_endpoint", SCHEMA_TEXT, .required = true,
+        .doc = "An https address."},
+    {"providers.fortanixdsm", "api_key", SCHEMA_TEXT, .required = true, .is_secret = true,
+        .doc = "The password."},
+    {"providers.fortanixdsm", "signing_keys", SCHEMA_TABLES, .max = CONFIG_CHAINS_MAX,
+        .doc = "The keys in it."},
+    {"providers.fortanixdsm.signing_keys", "chain_ids", SCHEMA_TEXTS, .required = true,
+        .doc = "The chains."},
+    {"providers.fortanixdsm.signing_keys", "key_id", SCHEMA_TEXT, .doc = "The key's UUID, or"},
+    {"providers.fortanixdsm.signing_keys", "key_name", SCHEMA_TEXT, .doc = "its name."},
+    {"providers.fortanixdsm.signing_keys", "type", SCHEMA_CHOICE, .required = true,
+        .choices = key_type_choices, .doc = "As for softsign."},
+    {0},
+};
+
+const struct schema_key *schema_find(const char *table, const char *name)
+{
+    for (const struct schema_key *k = schema_keys; k->name != NULL; k++)
+        if (strcmp(k->table, table) == 0 && strcmp(k->name, name) == 0)
+            return k;
+    return NULL;
+}
