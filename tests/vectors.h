@@ -20,7 +20,7 @@ static inline json_t *vectors_load(const char *file)
     char path[4096];
     json_error_t why;
     snprintf(path, sizeof path, VECTORS_DIR "/%s", file);
-    json_t *root = json_load_file(path, 0, &why);
+    json_t *root = json_load_file(path, JSON_ALLOW_NUL, &why);
     if (root == NULL)
         fail_msg("%s: %s", path, why.text);
     return root;

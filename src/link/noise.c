@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "privval/protobuf.h"
 
 static const char protocol_name[] =
     "Noise_XX_25519_ChaChaPoly_SHA256"; /* just 32 bytes: its own hash */
@@ -78,44 +79,6 @@ static bool decrypt_and_hash(struct noise_symmetric *n, struct bytes sealed, uin
 
 /* ---- the identity payload ---- */
 
-static uint64_t read_varint(struct reader *r)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        uint8_t b = read_u8(r);
-        v |= (uint64_t)(b & 0x7f) << shift;
-        if ((b & 0x80) == 0)
-            return v;
-    }
-    r->bad = true;
-    return 0;
-}
-
-/* One protobuf field. Returns its number, 0 at the end or for a broken one (r->bad); *value is
- * empty unless the field holds bytes. */
-static uint64_t read_field(struct reader *r, struct bytes *value)
-{
-    enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-    *value = (struct bytes){0};
-    if (r->n == 0)
-        return 0;
-    uint64_t tag = read_varint(r);
-    uint64_t wire = tag & 7;
-    if (wire == VARINT)
-        read_varint(r);
-    else if (wire == FIXED64)
-        read_bytes(r, 8);
-    else if (wire == BYTES)
-        *value = read_bytes(r, read_varint(r));
-    else if (wire == FIXED32)
-        read_bytes(r, 4);
-    else
-        r->bad = true;
-    if (tag >> 3 == 0)
-        r->bad = true;
-    return r->bad ? 0 : tag >> 3;
-}
-
 static struct bytes what_identity_signs(
     const uint8_t static_public[X25519_LEN], uint8_t buf[SIGNED_LEN])
 {
@@ -129,13 +92,13 @@ static struct bytes what_identity_signs(
 static bool take_payload(struct secure *s, struct bytes payload,
     const uint8_t static_public[X25519_LEN], struct err *err)
 {
-    struct bytes value, identity = {0}, sig = {0};
+    struct bytes identity = {0}, sig = {0};
     struct reader r = reader_of(payload);
-    for (uint64_t number; (number = read_field(&r, &value)) != 0;) {
-        if (number == 1)
-            identity = value;
-        else if (number == 2)
-            sig = value;
+    for (struct pb_field f; pb_next(&r, &f);) {
+        if (f.number == 1)
+            identity = pb_bytes(&r, &f);
+        else if (f.number == 2)
+            sig = pb_bytes(&r, &f);
     }
     if (!reader_done(&r))
         return err_set(err, "the peer's handshake payload is not readable");

@@ -71,11 +71,13 @@ enum node_kind {
 struct node_request {
     enum node_kind kind;
     const char *chain_id;
-    struct signable signable; /* vote (by its step), proposal */
-    struct bytes extension;   /* vote */
-    bool skip_extension;      /* vote, P2 */
-    struct bytes raw;         /* sign bytes, celestia */
-    struct bytes unique_id;   /* celestia */
+    struct signable signable;       /* vote (by its step), proposal */
+    struct bytes validator_address; /* vote; none: a made up one */
+    int32_t validator_index;        /* vote */
+    struct bytes extension;         /* vote */
+    bool skip_extension;            /* vote, P2 */
+    struct bytes raw;               /* sign bytes, celestia */
+    struct bytes unique_id;         /* celestia */
 };
 
 struct node_reply {

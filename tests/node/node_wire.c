@@ -95,7 +95,8 @@ static int64_t type_of(enum step step)
 
 static void put_vote(struct writer *w, enum wire_line line, const struct node_request *req)
 {
-    static const uint8_t address[ADDRESS_LEN] = {0x17, 0x2a, 0x01};
+    static const uint8_t made_up[ADDRESS_LEN] = {0x17, 0x2a, 0x01};
+    struct bytes address = req->validator_address;
     const struct signable *s = &req->signable;
     size_t message = open_message(w, 3);
     size_t vote = open_message(w, 1);
@@ -104,7 +105,8 @@ static void put_vote(struct writer *w, enum wire_line line, const struct node_re
     put_int(w, 3, s->round);
     put_block_id(w, 4, &s->block_id);
     put_timestamp(w, 5, s->timestamp);
-    put_bytes(w, 6, bytes_of(address, sizeof address));
+    put_bytes(w, 6, address.n > 0 ? address : bytes_of(made_up, sizeof made_up));
+    put_int(w, 7, req->validator_index);
     put_bytes(w, 9, req->extension);
     close_length(w, vote);
     put_bytes(w, 2, bytes_of_text(req->chain_id));
