@@ -21,8 +21,9 @@ void sha256_2(struct bytes a, struct bytes b, uint8_t out[SHA256_LEN])
 
 void hmac_sha256(struct bytes key, struct bytes msg, uint8_t out[SHA256_LEN])
 {
+    static const uint8_t no_key[1]; /* libsodium wants a pointer for the empty key too */
     crypto_auth_hmacsha256_state state;
-    crypto_auth_hmacsha256_init(&state, key.p, key.n);
+    crypto_auth_hmacsha256_init(&state, key.n > 0 ? key.p : no_key, key.n);
     crypto_auth_hmacsha256_update(&state, msg.p, msg.n);
     crypto_auth_hmacsha256_final(&state, out);
     sodium_memzero(&state, sizeof state);

@@ -331,13 +331,13 @@ static void a_hostile_file_gets_a_bounded_answer(void **state)
     char *text = malloc(N * 16);
     size_t n = 0;
     for (size_t i = 0; i < 20000; i++)
-        n += (size_t)sprintf(text + n, "k%zu = 1\n", i);
+        n += (size_t)snprintf(text + n, N * 16 - n, "k%zu = 1\n", i);
     assert_false(parse(text));
     assert_true(problems.n <= 200);
     assert_true(problems.errors_n >= 20000);
     n = 0;
     for (size_t i = 0; i < 5000; i++)
-        n += (size_t)sprintf(text + n, "[[chain]]\n");
+        n += (size_t)snprintf(text + n, N * 16 - n, "[[chain]]\n");
     expect_refused(text, "chain: 5000 of them; at most 256 are allowed");
     memset(text, '[', N);
     memcpy(text, "a = ", 4);
@@ -399,6 +399,7 @@ static void a_file_is_read_and_a_missing_one_is_named(void **state)
     assert_int_equal(fchmod(fd, 0644), 0);
     assert_true(config_read(&config, path, &problems));
     assert_int_equal(problems.n, 0); /* no secret in it */
+    config_free(&config);
     static const char secret[] =
         "[[providers.fortanixdsm]]\napi_endpoint = \"x\"\napi_key = \"x\"\n";
     assert_int_equal(pwrite(fd, secret, strlen(secret), (off_t)strlen(GOOD)), strlen(secret));

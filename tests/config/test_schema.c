@@ -33,7 +33,8 @@ static json_t *table_at(json_t *tree, const char *path)
     char copy[128];
     snprintf(copy, sizeof copy, "%s", path);
     json_t *at = tree;
-    for (char *part = strtok(copy, "."); part != NULL; part = strtok(NULL, ".")) {
+    char *rest;
+    for (char *part = strtok_r(copy, ".", &rest); part != NULL; part = strtok_r(NULL, ".", &rest)) {
         at = json_object_get(at, part);
         if (json_is_array(at))
             at = json_array_get(at, 0);
