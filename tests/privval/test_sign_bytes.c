@@ -5,7 +5,7 @@
 #include "privval/protobuf.h"
 #include "privval/sign_bytes.h"
 
-enum { VECTORS = 219, VECTORS_PANIC = 8, VECTORS_SIGNED_MIN = 100, BIG = 1100000 };
+enum { VECTORS = 219, VECTORS_PANIC = 8, VECTORS_SIGNABLE = 132, BIG = 1100000 };
 
 static struct bytes chain_id_of(const json_t *in)
 {
@@ -112,7 +112,7 @@ static void check_file(const char *file)
 {
     json_t *root = vector_load(file);
     uint8_t *buf = malloc(BIG);
-    size_t index, all = 0, panics = 0, signed_ones = 0;
+    size_t index, all = 0, panics = 0, signable = 0;
     json_t *entry;
     json_array_foreach(json_object_get(root, "sign_bytes"), index, entry)
     {
@@ -122,14 +122,14 @@ static void check_file(const char *file)
             panics++;
             check_panic(entry, kind);
         } else if (strcmp(kind, "vote_extension") == 0) {
-            signed_ones += check_extension(entry, buf);
+            signable += check_extension(entry, buf);
         } else {
-            signed_ones += check_message(entry, kind, buf);
+            signable += check_message(entry, kind, buf);
         }
     }
     assert_int_equal(all, VECTORS);
     assert_int_equal(panics, VECTORS_PANIC);
-    assert_true(signed_ones >= VECTORS_SIGNED_MIN);
+    assert_int_equal(signable, VECTORS_SIGNABLE);
     free(buf);
     json_decref(root);
 }
