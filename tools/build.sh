@@ -14,18 +14,18 @@ esac
 if [ "$kind" != gcc ]; then
     export CC=clang CXX=clang++
 fi
-if [ ! -f "$folder/build.ninja" ]; then
-    if ! command -v meson >/dev/null; then
-        echo "meson is missing: 'make deps' installs it and the libraries (Debian packages)." >&2
-        exit 1
-    fi
-    log=$(mktemp)
-    if ! meson setup "$folder" "${options[@]}" >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        echo "The build could not be set up. 'make deps' installs what it needs (Debian packages)." >&2
-        exit 1
-    fi
-    rm -f "$log"
+if ! command -v meson >/dev/null || ! command -v ninja >/dev/null; then
+    echo "meson or ninja is missing: 'make deps' installs them and the libraries (Debian packages)." >&2
+    exit 1
 fi
-exec ninja --quiet -C "$folder" "$@"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# What succeeds has nothing to say: warnings are errors.
+quietly() {
+    "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+}
+if [ ! -f "$folder/build.ninja" ] && ! quietly meson setup "$folder" "${options[@]}"; then
+    echo "The build could not be set up. 'make deps' installs what it needs (Debian packages)." >&2
+    exit 1
+fi
+quietly ninja -C "$folder" "$@"
