@@ -129,9 +129,10 @@ static int step_number(const struct signable *s)
     return s->step == STEP_NONE ? 0 : (int)s->step - 1;
 }
 
-static void say_signed(
-    const struct report *r, const struct request *q, const struct sign_reply *reply, uint64_t ms)
+static void say_signed(const struct report *r, const struct request *q,
+    const struct sign_reply *reply, uint64_t took_us)
 {
+    uint64_t ms = took_us / 1000;
     const struct signable *s = &q->signable;
     char block[BLOCK_TEXT];
     block_text(&s->block_id, block);
@@ -141,6 +142,9 @@ static void say_signed(
         reply->outcome == SIGN_REPEATED ? ", again" : "");
     if (reply->has_extension_signature)
         log_line(LOG_INFO, log_session, "[%s] signed vote extension (%" PRIu64 " ms)", r->who, ms);
+    /* The line that people scrape knows whole milliseconds only. */
+    log_line(LOG_DEBUG, log_session, "[%s] at h/r/s %" PRId64 "/%d/%d took %" PRIu64 " us", r->who,
+        s->height, s->round, step_number(s), took_us);
 }
 
 /* The peer's own words: only what is printable, and not much of it. */
@@ -191,7 +195,7 @@ void report_served(
     case SIGN_DONE:
     case SIGN_REPEATED:
         if (has_position(request))
-            say_signed(r, request, &served->reply, ms);
+            say_signed(r, request, &served->reply, took_us);
         else
             say_raw(r, request, ms);
         return;
