@@ -19,21 +19,20 @@ void report_init(struct report *r, const struct config_validator *v, uint32_t ev
 }
 
 /* A peer that provokes lines gets a bounded number of them. */
-static bool may_say(struct report *r)
+static bool may_say(const struct report *r, struct report_budget *b)
 {
     uint64_t now = clock_monotonic_us();
-    if (r->minute_us == 0 || now - r->minute_us >= MINUTE_US) {
-        if (r->left_out > 0)
+    if (b->minute_us == 0 || now - b->minute_us >= MINUTE_US) {
+        if (b->left_out > 0)
             log_line(LOG_WARN, log_session, "[%s] %u more lines about this validator were left out",
-                r->who, r->left_out);
-        r->minute_us = now;
-        r->lines = r->left_out = 0;
+                r->who, b->left_out);
+        *b = (struct report_budget){.minute_us = now};
     }
-    if (r->lines < LINES_A_MINUTE) {
-        r->lines++;
+    if (b->lines < LINES_A_MINUTE) {
+        b->lines++;
         return true;
     }
-    r->left_out++;
+    b->left_out++;
     return false;
 }
 
@@ -50,7 +49,7 @@ void report_identity(const struct config_validator *v, const struct signing_key 
 void report_connected(struct report *r, const struct config_validator *v, const struct secure *s)
 {
     /* A peer that accepts and hangs up would otherwise fill the log with good news. */
-    if (r->said_connected || !may_say(r))
+    if (r->said_connected || !may_say(r, &r->connection))
         return;
     r->said_connected = true;
     log_line(LOG_INFO, log_session, "[%s] connected to validator successfully", r->who);
@@ -65,7 +64,7 @@ void report_failure(struct report *r, const char *why)
     r->failures++;
     if (r->failures == 1) {
         r->first_failure_us = r->last_line_us = now;
-        if (may_say(r))
+        if (may_say(r, &r->connection))
             log_line(LOG_WARN, log_client, "[%s] %s", r->who, why);
         return;
     }
@@ -78,7 +77,7 @@ void report_failure(struct report *r, const char *why)
 
 void report_works(struct report *r)
 {
-    if (r->failures > 0 && may_say(r))
+    if (r->failures > 0 && may_say(r, &r->connection))
         log_line(LOG_INFO, log_session, "[%s] the connection works again after %u failed attempts",
             r->who, r->failures);
     r->failures = 0;
@@ -88,7 +87,7 @@ void report_works(struct report *r)
 void report_ended(struct report *r, const char *why)
 {
     r->said_connected = false;
-    if (may_say(r))
+    if (may_say(r, &r->connection))
         log_line(LOG_WARN, log_client, "[%s] %s", r->who, why);
 }
 
@@ -166,7 +165,7 @@ static bool has_position(const struct request *q)
 
 static void say_refused(struct report *r, const struct request *q, bool is_double, const char *why)
 {
-    if (!may_say(r))
+    if (!may_say(r, &r->refusal))
         return;
     const struct signable *s = &q->signable;
     enum log_level level = is_double ? LOG_ERROR : LOG_WARN;

@@ -14,6 +14,12 @@
 #include "link/secure.h"
 #include "privval/message.h"
 
+/* How many lines a peer has provoked in the minute that began then. */
+struct report_budget {
+    uint64_t minute_us;
+    uint32_t lines, left_out;
+};
+
 struct report {
     char who[CHAIN_ID_MAX + LINK_TEXT_MAX + 2]; /* "chain@address" */
     uint32_t every_ms;                          /* a failing validator is reported this often */
@@ -21,9 +27,7 @@ struct report {
     uint32_t failures;
     uint64_t first_failure_us, last_line_us;
     bool said_connected;
-    /* Lines in the minute that began then: */
-    uint64_t minute_us;
-    uint32_t lines, left_out;
+    struct report_budget connection, refusal;
 };
 
 /* How a request ended. */
