@@ -1,10 +1,15 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "monitor/monitor.h"
 
 int main(int argc, char **argv)
 {
+    int role = monitor_role(argc, argv); /* one of our own child processes */
+    if (role >= 0)
+        return role;
     const struct command commands[] = {
+        command_start,
         command_version,
         {0},
     };

@@ -1,6 +1,7 @@
 #include "ipc/child.h"
 
 #include <signal.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "ipc/control.h"
@@ -9,6 +10,7 @@
 bool child_start(struct err *err)
 {
     log_set_output(CHILD_FD_LOG, true);
+    tzset(); /* log lines carry the time, and the C library looks for the time zone's file once */
     static const int left_to_the_monitor[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
     for (unsigned i = 0; i < sizeof left_to_the_monitor / sizeof left_to_the_monitor[0]; i++)
         signal(left_to_the_monitor[i], SIG_IGN);

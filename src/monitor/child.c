@@ -92,16 +92,11 @@ void child_close(struct child *c)
 
 void child_stop(struct child *c, uint64_t deadline_us)
 {
-    if (c->pid <= 0)
-        return;
-    fd_close(&c->control);
     int status;
-    while (waitpid(c->pid, &status, WNOHANG) == 0) {
-        if (clock_monotonic_us() >= deadline_us) {
+    fd_close(&c->control);
+    while (c->pid > 0 && waitpid(c->pid, &status, WNOHANG) == 0) {
+        if (clock_monotonic_us() >= deadline_us)
             kill(c->pid, SIGKILL);
-            waitpid(c->pid, &status, 0);
-            break;
-        }
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
     }
     c->pid = 0;

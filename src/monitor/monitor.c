@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -92,6 +93,23 @@ static bool is_readable(int fd)
     return fd >= 0 && poll(&p, 1, 0) == 1;
 }
 
+/* The control socket ended: say how the process did. It is left to look_at_children to bury it. */
+static bool ended_err(const struct child *c, struct err *err)
+{
+    for (int i = 0; i < 100 && c->pid > 0; i++) {
+        siginfo_t info = {0};
+        char why[64];
+        if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid == c->pid) {
+            int status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
+            return err_set(err, "the %s process ended (%s)", c->role + 1,
+                child_end_text(status, why, sizeof why));
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    return err_set(err, "the %s process closed its control socket", c->role + 1);
+}
+
 bool monitor_await(
     struct monitor *m, struct child *from, uint32_t kind, struct control *ret, struct err *err)
 {
@@ -107,7 +125,7 @@ bool monitor_await(
         size_t fds_n;
         int got = control_recv(from->control, ret, NULL, 0, &fds_n);
         if (got != 1)
-            return err_set(err, "the %s process ended", from->role + 1);
+            return ended_err(from, err);
         if (ret->kind == CONTROL_FAILED)
             return err_set(err, "%s", ret->u.text);
         if (ret->kind == kind)

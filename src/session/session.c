@@ -5,7 +5,6 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -270,10 +269,9 @@ static void log_libevent(int severity, const char *text)
     log_line(LOG_DEBUG, "tmkms::libevent", "%s", text);
 }
 
-/* What reads files (time zone, resolver, hosts) is done here, as no file can be opened later. */
+/* What reads files (resolver, hosts) is done here, as no file can be opened later. */
 static bool set_up(struct session *s, struct err *err)
 {
-    tzset();
     event_set_log_callback(log_libevent);
     if (!crypto_start(err))
         return false;

@@ -16,6 +16,7 @@
 #include "ipc/child.h"
 #include "ipc/control.h"
 #include "keyring/keyring.h"
+#include "keyring/public_text.h"
 #include "sandbox/sandbox.h"
 #include "signer/answer.h"
 #include "state/journal.h"
@@ -172,6 +173,24 @@ static bool load_key(struct worker *w, int key_fd, struct err *err)
     return true;
 }
 
+/* The line that operators copy the public key from. */
+static void log_key(const struct worker *w)
+{
+    static const enum public_form forms[] = {[DISPLAY_BECH32] = PUBLIC_BECH32,
+        [DISPLAY_COSMOS_JSON] = PUBLIC_COSMOS_JSON,
+        [DISPLAY_HEX] = PUBLIC_HEX};
+    const struct public_key *key = signing_key_public(w->key);
+    struct public_prefix prefix;
+    char text[PUBLIC_TEXT_MAX];
+    struct err err;
+    public_prefix_of_config(&prefix, w->config.consensus_prefix);
+    if (!public_text(text, key, forms[w->config.display], &prefix, &err))
+        log_line(LOG_WARN, "tmkms::keyring", "[%s] %s", w->config.id, err.text);
+    else
+        log_line(LOG_INFO, "tmkms::keyring", "[keyring:softsign] added consensus %s key: %s",
+            key->type == KEY_ED25519 ? "Ed25519" : "Secp256k1", text);
+}
+
 static bool chain_add(const struct config_chain *c, int fds[2], struct err *err)
 {
     size_t free_slot = 0;
@@ -194,6 +213,7 @@ static bool chain_add(const struct config_chain *c, int fds[2], struct err *err)
         worker_free(w);
         return false;
     }
+    log_key(w);
     w->state_fd = fds[1];
     fds[1] = -1;
     workers[free_slot] = w;

@@ -1,0 +1,452 @@
+/* `tmkms start` as its operator sees it: real processes, real sockets, signals, crashes. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "node.h"
+#include "program.h"
+
+enum { WAIT_MS = 8000 };
+
+struct fixture {
+    struct program p;
+    struct node_listener *node;
+    struct node_conn *conn;
+    char address[128];
+};
+
+static uint64_t soon(void)
+{
+    return clock_monotonic_us() + WAIT_MS * 1000ULL;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct err err;
+    program_init(&f->p);
+    snprintf(f->address, sizeof f->address, "unix://%s/node.sock", f->p.folder);
+    f->node = node_listen(f->address, NULL, &err);
+    if (f->node == NULL)
+        fail_msg("%s", err.text);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    node_hang_up(f->conn);
+    node_unlisten(f->node);
+    program_free(&f->p);
+    free(f);
+    return 0;
+}
+
+/* One chain "one" with one node on a unix socket. */
+static void configure_one(struct fixture *f, const char *extra)
+{
+    program_chain(&f->p, "one", extra);
+    program_provider(&f->p, "\"one\"");
+    program_validator(&f->p, "one", f->address);
+    program_write_config(&f->p);
+}
+
+static struct node_conn *accept_signer(struct node_listener *node)
+{
+    struct err err;
+    struct node_conn *c = node_accept(node, soon(), &err);
+    if (c == NULL)
+        fail_msg("no signer came: %s", err.text);
+    return c;
+}
+
+static struct node_reply ask(struct node_conn *c, const char *chain_id, int64_t height, enum step step)
+{
+    struct node_request req = {.kind = step == STEP_PROPOSAL ? NODE_PROPOSAL : NODE_VOTE,
+        .chain_id = chain_id,
+        .signable = node_signable(height, 0, step)};
+    struct node_reply reply;
+    struct err err;
+    if (!node_ask(c, WIRE_P1, &req, soon(), &reply, &err))
+        fail_msg("no reply: %s", err.text);
+    return reply;
+}
+
+static void assert_signs(struct fixture *f, struct node_conn *c, const char *chain_id, int64_t height)
+{
+    for (enum step step = STEP_PROPOSAL; step <= STEP_PRECOMMIT; step++) {
+        struct node_request req = {.kind = step == STEP_PROPOSAL ? NODE_PROPOSAL : NODE_VOTE,
+            .chain_id = chain_id,
+            .signable = node_signable(height, 0, step)};
+        struct node_reply reply;
+        struct err err;
+        if (!node_ask(c, WIRE_P1, &req, soon(), &reply, &err) || !node_check(&req, &reply, &f->p.key, &err))
+            fail_msg("height %d step %d: %s", (int)height, step, err.text);
+    }
+}
+
+static void start_and_accept(struct fixture *f)
+{
+    program_start(&f->p);
+    f->conn = accept_signer(f->node);
+}
+
+/* ---- signing ---- */
+
+static void test_it_signs_over_unix_tcp_and_noise(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    struct signing_key *id = node_identity_new(NULL, &err);
+    struct node_listener *tcp = node_listen("tcp://127.0.0.1:0", id, &err);
+    struct node_listener *noise = node_listen("noise://127.0.0.1:0", id, &err);
+    assert_true(id != NULL && tcp != NULL && noise != NULL);
+    program_chain(&f->p, "one", "");
+    program_provider(&f->p, "\"one\"");
+    program_validator(&f->p, "one", f->address);
+    program_validator(&f->p, "one", node_address(tcp));
+    program_validator(&f->p, "one", node_address(noise));
+    program_write_config(&f->p);
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    struct node_conn *over_tcp = accept_signer(tcp), *over_noise = accept_signer(noise);
+    assert_signs(f, over_tcp, "one", 2);
+    assert_signs(f, over_noise, "one", 3);
+    /* Three nodes share one watermark. */
+    assert_true(ask(f->conn, "one", 2, STEP_PREVOTE).is_error);
+    assert_true(program_says(&f->p, "starting up...", WAIT_MS));
+    assert_true(program_says(&f->p, "added consensus Ed25519 key: ", WAIT_MS));
+    assert_true(program_says(&f->p, "connected to validator successfully", WAIT_MS));
+    assert_true(program_says(&f->p, "signed Prevote:", WAIT_MS));
+    node_hang_up(over_tcp);
+    node_hang_up(over_noise);
+    node_unlisten(tcp);
+    node_unlisten(noise);
+    signing_key_free(id);
+}
+
+/* ---- the processes ---- */
+
+static void assert_status_line(pid_t pid, const char *line)
+{
+    char path[64], text[8192];
+    size_t n = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_true(fd_read_all(fd, text, sizeof text - 1, &n, NULL));
+    close(fd);
+    text[n] = '\0';
+    if (strstr(text, line) == NULL)
+        fail_msg("%s lacks %s in:\n%s", path, line, text);
+}
+
+static unsigned count_descriptors(pid_t pid)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        char path[64];
+        struct stat st;
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+        n += lstat(path, &st) == 0;
+    }
+    return n;
+}
+
+static void test_the_children_are_confined(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    pid_t signer = program_child(&f->p, "@signer"), session = program_child(&f->p, "@session");
+    assert_true(signer > 0 && session > 0);
+    pid_t both[] = {signer, session};
+    for (int i = 0; i < 2; i++) {
+        assert_status_line(both[i], "NoNewPrivs:\t1");
+        assert_status_line(both[i], "Seccomp:\t2");
+    }
+    assert_status_line(signer, "CapPrm:\t0000000000000000");
+    assert_status_line(signer, "CapEff:\t0000000000000000");
+    assert_int_equal(program_child(&f->p, "@config"), 0);
+    /* input, output, error, control, log, the state file, the channel */
+    assert_int_equal(count_descriptors(signer), 7);
+}
+
+static void test_sigterm_ends_everything_within_a_second(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    pid_t signer = program_child(&f->p, "@signer"), session = program_child(&f->p, "@session");
+    kill(f->p.pid, SIGTERM);
+    assert_int_equal(program_wait(&f->p, 1000), 0);
+    assert_int_equal(kill(signer, 0), -1);
+    assert_int_equal(kill(session, 0), -1);
+    assert_true(program_says(&f->p, "Shutdown completed successfully", WAIT_MS));
+}
+
+static void test_the_children_die_with_a_killed_monitor(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    pid_t signer = program_child(&f->p, "@signer");
+    kill(f->p.pid, SIGKILL);
+    assert_int_equal(program_wait(&f->p, 1000), 128 + SIGKILL);
+    uint64_t end = soon();
+    while (kill(signer, 0) == 0 && clock_monotonic_us() < end)
+        usleep(1000);
+    assert_int_equal(kill(signer, 0), -1);
+    /* And nothing they held keeps the next one from starting. */
+    node_hang_up(f->conn);
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+}
+
+static void test_a_killed_session_is_started_again(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    kill(program_child(&f->p, "@session"), SIGSEGV);
+    node_hang_up(f->conn);
+    f->conn = accept_signer(f->node);
+    assert_signs(f, f->conn, "one", 2);
+    assert_true(ask(f->conn, "one", 1, STEP_PREVOTE).is_error);
+    assert_true(program_says(&f->p, "the session process ended (signal 11", WAIT_MS));
+}
+
+static void test_a_killed_signer_ends_the_program(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    kill(program_child(&f->p, "@signer"), SIGKILL);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "the signer process ended (signal 9", WAIT_MS));
+}
+
+/* ---- one writer, fail closed ---- */
+
+static void test_a_second_process_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    struct program second = f->p;
+    snprintf(second.error_path, sizeof second.error_path, "%s/error2", f->p.folder);
+    program_start(&second);
+    assert_int_equal(program_wait(&second, WAIT_MS), 1);
+    assert_true(program_says(&second, "another tmkms process", WAIT_MS));
+    /* Also with a copy of the state under another name: the lock is on chain and key. */
+    struct program third = f->p;
+    char *at = strstr(f->p.config, "one.json"), command[256];
+    assert_non_null(at);
+    snprintf(third.config, sizeof third.config, "%.*scopy.json%s", (int)(at - f->p.config), f->p.config,
+        at + strlen("one.json"));
+    snprintf(third.error_path, sizeof third.error_path, "%s/error3", f->p.folder);
+    snprintf(command, sizeof command, "cp %s/one.json %s/copy.json", f->p.folder, f->p.folder);
+    assert_int_equal(system(command), 0);
+    program_write_config(&third);
+    program_start(&third);
+    assert_int_equal(program_wait(&third, WAIT_MS), 1);
+    assert_true(program_says(&third, "another tmkms process", WAIT_MS));
+    assert_signs(f, f->conn, "one", 1);
+}
+
+static void test_a_missing_state_is_an_error_that_names_the_remedy(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    char path[128];
+    snprintf(path, sizeof path, "%s/one.json", f->p.folder);
+    unlink(path);
+    program_start(&f->p);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "tmkms state init", 0));
+}
+
+static void test_two_names_of_one_state_file_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    program_chain(&f->p, "one", "");
+    program_chain(&f->p, "two", "");
+    program_provider(&f->p, "\"one\", \"two\"");
+    program_validator(&f->p, "one", f->address);
+    program_write_config(&f->p);
+    char one[128], two[128];
+    snprintf(one, sizeof one, "%s/one.json", f->p.folder);
+    snprintf(two, sizeof two, "%s/two.json", f->p.folder);
+    unlink(two);
+    assert_int_equal(link(one, two), 0);
+    program_start(&f->p);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "is the state file of chain one already", 0));
+}
+
+static void test_a_state_file_deleted_under_us_ends_the_program(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    char path[128];
+    snprintf(path, sizeof path, "%s/one.json", f->p.folder);
+    unlink(path);
+    struct node_request req = {.kind = NODE_VOTE, .chain_id = "one", .signable = node_signable(2, 0, STEP_PREVOTE)};
+    struct node_reply reply;
+    assert_false(node_ask(f->conn, WIRE_P1, &req, soon(), &reply, NULL) && !reply.is_error);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "was deleted or replaced", 0));
+}
+
+/* ---- reload ---- */
+
+static void test_sighup_adds_and_drops_without_touching_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char address[128];
+    configure_one(f, "");
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    char before[sizeof f->p.config];
+    memcpy(before, f->p.config, sizeof before);
+
+    snprintf(address, sizeof address, "unix://%s/two.sock", f->p.folder);
+    struct node_listener *node = node_listen(address, NULL, &err);
+    assert_non_null(node);
+    f->p.config[0] = '\0';
+    program_chain(&f->p, "two", "");
+    size_t used = strlen(f->p.config);
+    snprintf(f->p.config + used, sizeof f->p.config - used, "%s", before);
+    char *ids = strstr(f->p.config, "chain_ids = [\"one\"]");
+    assert_non_null(ids);
+    program_validator(&f->p, "two", address);
+    char with_two[sizeof f->p.config];
+    ids = strstr(f->p.config, "[\"one\"]");
+    snprintf(with_two, sizeof with_two, "%.*s[\"one\", \"two\"]%s", (int)(ids - f->p.config), f->p.config,
+        ids + strlen("[\"one\"]"));
+    memcpy(f->p.config, with_two, sizeof with_two);
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    struct node_conn *two = accept_signer(node);
+    assert_signs(f, two, "two", 1);
+    assert_signs(f, f->conn, "one", 2); /* the same connection as before */
+
+    memcpy(f->p.config, before, sizeof before);
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "[two] chain dropped", WAIT_MS));
+    struct bytes frame;
+    assert_false(node_receive(two, &frame, soon(), &err));
+    assert_true(node_closed_by_signer(two));
+    assert_signs(f, f->conn, "one", 3);
+    node_hang_up(two);
+    node_unlisten(node);
+}
+
+static void test_a_bad_reload_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    char good[sizeof f->p.config];
+    memcpy(good, f->p.config, sizeof good);
+    snprintf(f->p.config, sizeof f->p.config, "[[chain]]\nid = 7\n");
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "reload refused; everything goes on as before", WAIT_MS));
+    assert_signs(f, f->conn, "one", 1);
+    /* Another state file for a running chain. */
+    char *at = strstr(good, "one.json");
+    snprintf(f->p.config, sizeof f->p.config, "%.*sother.json%s", (int)(at - good), good, at + strlen("one.json"));
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "reload refused: the key or the state file", WAIT_MS));
+    assert_signs(f, f->conn, "one", 2);
+}
+
+static void test_sighup_changes_a_policy(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    char *at = strstr(f->p.config, "state_file");
+    char changed[sizeof f->p.config];
+    snprintf(changed, sizeof changed, "%.*smax_height_jump = 10\n%s", (int)(at - f->p.config), f->p.config, at);
+    memcpy(f->p.config, changed, sizeof changed);
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "reloaded: 1 chains", WAIT_MS));
+    node_hang_up(f->conn);
+    f->conn = accept_signer(f->node);
+    assert_true(ask(f->conn, "one", 1000, STEP_PREVOTE).is_error);
+    assert_signs(f, f->conn, "one", 2);
+}
+
+/* ---- hooks ---- */
+
+static void test_a_state_hook_raises_the_floor(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f,
+        "state_hook = { cmd = [\"/bin/echo\", '{\"latest_block_height\": \"41\"}'], fail_closed = true }");
+    start_and_accept(f);
+    assert_true(ask(f->conn, "one", 41, STEP_PREVOTE).is_error);
+    assert_signs(f, f->conn, "one", 42);
+}
+
+static void test_a_failing_hook_closes_only_if_told_so(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "state_hook = { cmd = [\"/bin/sleep\", \"60\"], timeout_secs = 1, fail_closed = true }");
+    program_start(&f->p);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "did not answer within 1 s", 0));
+    char *at = strstr(f->p.config, "fail_closed = true");
+    memcpy(at, "fail_closed=false ", strlen("fail_closed = true"));
+    program_write_config(&f->p);
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_it_signs_over_unix_tcp_and_noise),
+        T(test_the_children_are_confined),
+        T(test_sigterm_ends_everything_within_a_second),
+        T(test_the_children_die_with_a_killed_monitor),
+        T(test_a_killed_session_is_started_again),
+        T(test_a_killed_signer_ends_the_program),
+        T(test_a_second_process_is_refused),
+        T(test_a_missing_state_is_an_error_that_names_the_remedy),
+        T(test_two_names_of_one_state_file_are_refused),
+        T(test_a_state_file_deleted_under_us_ends_the_program),
+        T(test_sighup_adds_and_drops_without_touching_the_rest),
+        T(test_a_bad_reload_changes_nothing),
+        T(test_sighup_changes_a_policy),
+        T(test_a_state_hook_raises_the_floor),
+        T(test_a_failing_hook_closes_only_if_told_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
