@@ -10,14 +10,8 @@ enum { ERROR_TEXT_MAX = 512 };
 /* The numbers of the oneof in Message. */
 enum { REPLY_PUBKEY = 2, REPLY_VOTE = 4, REPLY_PROPOSAL = 6, REPLY_PING = 8, REPLY_RAW = 10 };
 
-/* P1: the number in tendermint.crypto.PublicKey's oneof. P2: the text of pub_key_type. */
-static const struct {
-    uint32_t p1_field;
-    const char *p2_type;
-} KEY_TYPES[] = {
-    [KEY_ED25519] = {1, "ed25519"},
-    [KEY_SECP256K1] = {2, "secp256k1"},
-};
+/* The numbers in P1's tendermint.crypto.PublicKey. P2 names the type instead. */
+static const uint32_t P1_KEY_FIELDS[] = {[KEY_ED25519] = 1, [KEY_SECP256K1] = 2};
 
 /* What an error reply holds where the signed thing would stand. */
 static const struct request NOTHING = {.signable.timestamp.seconds = GO_ZERO_SECONDS};
@@ -43,13 +37,13 @@ struct bytes reply_pubkey(
     switch (line) {
     case WIRE_P1: {
         size_t public_key = pb_begin(&w, 1);
-        pb_write_bytes(&w, KEY_TYPES[key->type].p1_field, raw);
+        pb_write_bytes(&w, P1_KEY_FIELDS[key->type], raw);
         pb_end(&w, public_key);
         break;
     }
     case WIRE_P2:
         pb_write_bytes(&w, 3, raw);
-        pb_write_bytes(&w, 4, bytes_of_text(KEY_TYPES[key->type].p2_type));
+        pb_write_bytes(&w, 4, bytes_of_text(key_type_name((enum key_type)key->type)));
         break;
     }
     pb_end(&w, reply);
