@@ -266,7 +266,6 @@ static void raise_descriptor_limit(void)
 static void stop_all(struct monitor *m)
 {
     uint64_t deadline = clock_monotonic_us() + STOP_US;
-    fd_close(&m->signer.control);
     child_stop(&m->session, deadline);
     child_stop(&m->signer, deadline);
     for (size_t i = 0; i < m->chains_n; i++)
