@@ -9,6 +9,7 @@ int main(int argc, char **argv)
     if (role >= 0)
         return role;
     const struct command commands[] = {
+        command_init,
         command_start,
         command_version,
         {0},

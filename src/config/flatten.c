@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A key named in messages. The offsets are those of the schema, the names are for people. */
+/* The Rust program's words, which people search for. */
 #define UNREGISTERED "unregistered chain: %.50s (add it to tmkms.toml's [[chain]] section)"
 
 static struct raw_chain *find_chain(const struct raw *raw, const char *id)
@@ -67,9 +67,16 @@ static void check_display(const struct raw *raw, const struct raw_chain *c)
             "type \"bech32\" needs consensus_key_prefix; add it, for example \"cosmosvalconspub\"");
 }
 
+enum { HOOK_ARGS_MAX = 64 };
+
 static void pack_hook(const struct raw *raw, struct raw_chain *c)
 {
     size_t used = 0;
+    if (json_array_size(c->hook_cmd) > HOOK_ARGS_MAX) {
+        complain(raw, &c->place, "state_hook", "cmd has more than %d parts; put it into a script",
+            HOOK_ARGS_MAX);
+        return;
+    }
     for (size_t i = 0; i < json_array_size(c->hook_cmd); i++) {
         const char *arg = json_string_value(json_array_get(c->hook_cmd, i));
         size_t n = strlen(arg) + 1;
