@@ -11,7 +11,8 @@
 
 /* Standard alphabet with padding. out_cap includes the final zero; false when it does not fit. */
 bool base64_encode(struct bytes in, char *out, size_t out_cap) ATTR_MUST_USE;
-/* Padding optional, white space at either end ignored, nothing else tolerated. */
+/* Padding optional, white space at either end ignored, nothing else tolerated.
+ * For secrets too: the time does not depend on the characters. On false out may hold a part. */
 bool base64_decode(struct bytes text, uint8_t *out, size_t out_cap, size_t *ret_n) ATTR_MUST_USE;
 
 /* hrp: 1..83 lower-case characters. Any length of data that fits (amino keys exceed 90 characters

@@ -3,8 +3,7 @@
 #include <sodium.h>
 #include <string.h>
 
-/* ---- keccak-f[1600] (FIPS 202, section 3)
- * --------------------------------------------------------- */
+/* ---- keccak-f[1600] (FIPS 202, section 3) --------------------------------------- */
 
 static uint64_t rotate(uint64_t v, unsigned by)
 {
@@ -27,13 +26,14 @@ static uint64_t round_constant(uint8_t *lfsr)
 static void keccak_round(uint64_t a[25], uint64_t constant)
 {
     uint64_t c[5], row[5];
-    for (unsigned x = 0; x < 5; x++) /* theta */
+    /* theta */
+    for (unsigned x = 0; x < 5; x++)
         c[x] = a[x] ^ a[x + 5] ^ a[x + 10] ^ a[x + 15] ^ a[x + 20];
     for (unsigned i = 0; i < 25; i++)
         a[i] ^= c[(i + 4) % 5] ^ rotate(c[(i + 1) % 5], 1);
 
-    uint64_t lane =
-        a[1]; /* rho and pi: each lane moves to the place of the next and turns by 1, 3, 6, ... */
+    /* rho and pi: each lane moves to the place of the next and turns by 1, 3, 6, ... bits */
+    uint64_t lane = a[1];
     for (unsigned t = 0, x = 1, y = 0; t < 24; t++) {
         unsigned next_y = (2 * x + 3 * y) % 5;
         x = y;
@@ -43,7 +43,8 @@ static void keccak_round(uint64_t a[25], uint64_t constant)
         lane = old;
     }
 
-    for (unsigned y = 0; y < 25; y += 5) { /* chi */
+    /* chi */
+    for (unsigned y = 0; y < 25; y += 5) {
         memcpy(row, a + y, sizeof row);
         for (unsigned x = 0; x < 5; x++)
             a[y + x] = row[x] ^ (~row[(x + 1) % 5] & row[(x + 2) % 5]);
@@ -68,8 +69,7 @@ static void keccak_f1600(uint8_t state[200])
     sodium_memzero(a, sizeof a);
 }
 
-/* ---- STROBE-128 (strobe.sourceforge.io/specs, v1.0.2, section 6)
- * ------------------------------------ */
+/* ---- STROBE-128 (strobe.sourceforge.io/specs, v1.0.2, section 6) ---------------- */
 
 enum { STROBE_RATE = 166 };
 enum { FLAG_I = 1, FLAG_A = 2, FLAG_C = 4, FLAG_M = 16 };
@@ -114,8 +114,7 @@ static void strobe_begin(struct merlin *m, uint8_t flags)
         strobe_run_f(m);
 }
 
-/* ---- Merlin
- * ---------------------------------------------------------------------------------------- */
+/* ---- Merlin --------------------------------------------------------------------- */
 
 /* meta-AD(label), and as part of the same operation the length of what follows. */
 static void merlin_label(struct merlin *m, const char *label, size_t n)

@@ -22,8 +22,7 @@ int key_file_open(const char *path, struct err *err)
     return fd;
 }
 
-/* ---- the file
- * ---------------------------------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------------- */
 
 /* Who can write the file can put another key into it; who can read it has the key. */
 static bool check_mode(
@@ -68,8 +67,7 @@ static bool read_text(
     return true;
 }
 
-/* ---- its forms
- * --------------------------------------------------------------------------------------- */
+/* ---- its forms ------------------------------------------------------------------ */
 
 static bool has_public(const struct signing_key *key, struct bytes public)
 {
@@ -90,8 +88,7 @@ static bool is_seed_and_public(struct bytes raw)
 
 static bool take_base64(struct key_file *k, struct bytes text, struct err *err)
 {
-    bool is_json = memchr(text.p, '{', text.n) != NULL;
-    if (is_json)
+    if (memchr(text.p, '{', text.n) != NULL)
         return err_set(err, "this is JSON, not base64: use the format `json`");
     if (base64_decode(text, k->private, sizeof k->private, &k->n))
         return true;

@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "crypto/encode.h"
+#include "folder.h"
 #include "keyring/keyring.h"
 #include "run.h"
 #include "vectors.h"
@@ -21,9 +22,8 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
+    folder_remove(folder);
+    return 0;
 }
 
 /* A path in the test's folder; each call has its own buffer, two at a time. */
@@ -71,29 +71,12 @@ static void check_key_file(const char *path, enum key_type type)
     signing_key_free(key);
 }
 
-static void no_other_file(size_t want)
-{
-    char command[64], count[16];
-    snprintf(command, sizeof command, "ls -A %s | wc -l", folder);
-    FILE *f = popen(command, "r");
-    assert_non_null(fgets(count, sizeof count, f));
-    pclose(f);
-    assert_int_equal(strtoul(count, NULL, 10), want);
-}
-
-static void empty_folder(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s/*", folder);
-    assert_int_equal(system(command), 0);
-}
-
 static void keygen_makes_a_key(void **state)
 {
     (void)state;
     char want[256], first[128], second[128];
     const char *path = in_folder("signing.key");
-    empty_folder();
+    folder_empty(folder);
     RUN(&result, "softsign", "keygen", path);
     assert_int_equal(result.exit_code, 0);
     assert_string_equal(result.out, "");
@@ -103,7 +86,7 @@ static void keygen_makes_a_key(void **state)
     check_key_file(path, KEY_ED25519);
     read_file(path, first, sizeof first);
     assert_null(strstr(result.err, first));
-    no_other_file(1);
+    assert_int_equal(folder_count(folder), 1);
 
     const char *other = in_folder("other.key");
     RUN(&result, "softsign", "keygen", other, "--type=consensus");
@@ -116,7 +99,7 @@ static void keygen_makes_account_keys(void **state)
 {
     (void)state;
     const char *path = in_folder("account.key");
-    empty_folder();
+    folder_empty(folder);
     RUN(&result, "softsign", "keygen", "-t", "account", path);
     assert_int_equal(result.exit_code, 0);
     assert_contains(result.err, "   Generated account (secp256k1) private key at: /tmp/");
@@ -127,7 +110,7 @@ static void keygen_makes_account_keys(void **state)
 static void mode_does_not_depend_on_the_umask(void **state)
 {
     (void)state;
-    empty_folder();
+    folder_empty(folder);
     const char *path = in_folder("k");
     mode_t before = umask(0);
     RUN(&result, "softsign", "keygen", path);
@@ -141,7 +124,7 @@ static void an_existing_file_is_kept(void **state)
     (void)state;
     char text[128];
     const char *path = in_folder("k");
-    empty_folder();
+    folder_empty(folder);
     write_file(path, bytes_of_text("precious"), 0640);
     RUN(&result, "softsign", "keygen", path);
     assert_int_equal(result.exit_code, 1);
@@ -150,18 +133,18 @@ static void an_existing_file_is_kept(void **state)
     assert_contains(result.err, "--force");
     read_file(path, text, sizeof text);
     assert_string_equal(text, "precious");
-    no_other_file(1);
+    assert_int_equal(folder_count(folder), 1);
 
     RUN(&result, "softsign", "keygen", "--force", path);
     assert_int_equal(result.exit_code, 0);
     check_key_file(path, KEY_ED25519);
-    no_other_file(1);
+    assert_int_equal(folder_count(folder), 1);
 }
 
 static void a_missing_folder_is_an_error(void **state)
 {
     (void)state;
-    empty_folder();
+    folder_empty(folder);
     RUN(&result, "softsign", "keygen", in_folder("no/such/k"));
     assert_int_equal(result.exit_code, 1);
     assert_contains(result.err, "No such file or directory");
@@ -172,7 +155,7 @@ static void wrong_usage(void **state)
 {
     (void)state;
     const char *path = in_folder("k");
-    empty_folder();
+    folder_empty(folder);
     RUN(&result, "softsign");
     assert_int_equal(result.exit_code, 2);
     RUN(&result, "softsign", "keygen");
@@ -193,14 +176,14 @@ static void wrong_usage(void **state)
     RUN(&result, "softsign", "import", "-f", "pem", path, path);
     assert_int_equal(result.exit_code, 1);
     assert_contains(result.err, "unknown key format: pem");
-    no_other_file(0);
+    assert_int_equal(folder_count(folder), 0);
 }
 
 static void import_one(const char *format, struct bytes content, const char *type, const char *want)
 {
     char text[128];
     const char *in = in_folder("in"), *out = in_folder("out");
-    empty_folder();
+    folder_empty(folder);
     write_file(in, content, 0600);
     if (type != NULL)
         RUN(&result, "softsign", "import", "-f", format, "-t", type, in, out);
@@ -211,7 +194,7 @@ static void import_one(const char *format, struct bytes content, const char *typ
     read_file(out, text, sizeof text);
     assert_string_equal(text, want);
     assert_null(strstr(result.err, want));
-    no_other_file(2);
+    assert_int_equal(folder_count(folder), 2);
 }
 
 static void import_keeps_the_key(void **state)
@@ -249,7 +232,7 @@ static void import_refuses(void **state)
     (void)state;
     char text[128];
     const char *in = in_folder("in"), *out = in_folder("out");
-    empty_folder();
+    folder_empty(folder);
     RUN(&result, "softsign", "import", in, out);
     assert_int_equal(result.exit_code, 1);
     assert_contains(result.err, "cannot open key file");
@@ -258,7 +241,7 @@ static void import_refuses(void **state)
     RUN(&result, "softsign", "import", "-f", "base64", in, out);
     assert_int_equal(result.exit_code, 1);
     assert_contains(result.err, "`chmod 600 ");
-    no_other_file(1);
+    assert_int_equal(folder_count(folder), 1);
 
     assert_int_equal(chmod(in, 0644), 0);
     write_file(out, bytes_of_text("precious"), 0600);
