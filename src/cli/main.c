@@ -11,8 +11,8 @@ int main(int argc, char **argv)
     const struct command commands[] = {
         command_init,
         command_start,
-        command_pubkey,
         command_softsign,
+        command_pubkey,
         command_version,
         {0},
     };
