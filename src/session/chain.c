@@ -129,8 +129,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         return;
     }
     struct chain_job *job = pop(chain);
+    pump(chain); /* the next one's flush begins while this one's reply is written */
     job->done(job, &chain->reply);
-    pump(chain);
 }
 
 void chain_attach(struct chain *chain, const struct control_chain *facts, int fd)

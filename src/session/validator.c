@@ -48,14 +48,15 @@ static void hang_up(struct validator *v)
     v->is_reading = v->is_serving = v->is_partial = false;
 }
 
-static bool may_dial(const struct validator *v)
+/* Not dropped, and its chain has a signer. */
+static bool has_work(const struct validator *v)
 {
     return !v->leaving && v->chain != NULL && v->chain->fd >= 0 && !v->chain->leaving;
 }
 
 static void dial_in(struct validator *v, uint32_t ms)
 {
-    if (!may_dial(v)) {
+    if (!has_work(v)) {
         v->state = VALIDATOR_PARKED;
         return;
     }
@@ -117,7 +118,7 @@ static void request_finished(struct validator *v)
     v->served++;
     report_served(&v->report, &v->serve.request, &v->outcome, now - v->began_us);
     inbox_consume(&v->inbox, v->frame_n);
-    if (v->leaving || v->chain->leaving)
+    if (!has_work(v))
         validator_park(v);
 }
 

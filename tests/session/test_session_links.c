@@ -197,8 +197,7 @@ static void test_handshake_garbage(void **state)
     close(channel);
 }
 
-/* No answer at all to the connect: the address swallows packets. */
-static void test_connect_deadline_and_unknown_names(void **state)
+static void test_an_unknown_name(void **state)
 {
     struct rig *r = *state;
     rig_start(r, !UNDER_SANITIZER);
@@ -208,6 +207,39 @@ static void test_connect_deadline_and_unknown_names(void **state)
     rig_log_has(r, "I/O error: cannot resolve no-such-host.invalid", 1);
     rig_log_has(r, "no connection after", 1);
     rig_drop(r, &v);
+    close(channel);
+}
+
+/* A listener whose queue is full drops the first packet of every further connection. */
+static void test_no_answer_to_the_connect(void **state)
+{
+    enum { FILLERS = 4 };
+    struct rig *r = *state;
+    struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof in4;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&in4, sizeof in4), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&in4, &n), 0);
+    int fillers[FILLERS];
+    for (int i = 0; i < FILLERS; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)!connect(fillers[i], (struct sockaddr *)&in4, sizeof in4);
+    }
+    char address[64];
+    snprintf(address, sizeof address, "tcp://127.0.0.1:%u", ntohs(in4.sin_port));
+    struct config_validator v = rig_validator(chain, address);
+    rig_start(r, !UNDER_SANITIZER);
+    int channel = rig_chain(r, chain);
+    uint64_t began = clock_monotonic_us();
+    rig_add(r, &v);
+    rig_log_has(r, "I/O error: no connection within 500 ms", 1);
+    assert_in_range((clock_monotonic_us() - began) / 1000, 450, 2000);
+    rig_log_has(r, "no connection after 2 attempts", 1); /* it goes on trying */
+    rig_drop(r, &v);
+    for (int i = 0; i < FILLERS; i++)
+        close(fillers[i]);
+    close(listener);
     close(channel);
 }
 
@@ -242,7 +274,8 @@ int main(void)
         SESSION_TEST(test_the_wrong_peer),
         SESSION_TEST(test_a_silent_handshake),
         SESSION_TEST(test_handshake_garbage),
-        SESSION_TEST(test_connect_deadline_and_unknown_names),
+        SESSION_TEST(test_an_unknown_name),
+        SESSION_TEST(test_no_answer_to_the_connect),
         SESSION_TEST(test_a_bad_identity_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
