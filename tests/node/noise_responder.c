@@ -39,7 +39,7 @@ static bool mix_dh(struct noise_responder *r, const uint8_t secret[X25519_LEN], 
 
 static bool seal(struct noise_responder *r, const uint8_t *plain, size_t n, struct writer *out)
 {
-    uint8_t sealed[PAYLOAD + AEAD_TAG_LEN];
+    uint8_t sealed[RESPONDER_PAYLOAD_MAX + AEAD_TAG_LEN];
     if (n + AEAD_TAG_LEN > sizeof sealed ||
         !aead_seal(&r->cipher, bytes_of(r->h, sizeof r->h), bytes_of(plain, n), sealed))
         return false;
@@ -95,7 +95,7 @@ bool noise_responder_answer(
     x25519_public(r->fixed, own);
     write_bytes(message2, bytes_of(own_ephemeral, sizeof own_ephemeral));
     mix_hash(r, own_ephemeral, sizeof own_ephemeral);
-    struct bytes text = payload_of(r, own, payload);
+    struct bytes text = r->payload.n > 0 ? r->payload : payload_of(r, own, payload);
     if (!mix_dh(r, r->ephemeral, message1.p) || !seal(r, own, sizeof own, message2) ||
         !mix_dh(r, r->fixed, message1.p) || !seal(r, text.p, text.n, message2) || message2->bad)
         return err_set(err, "message 2 cannot be made");

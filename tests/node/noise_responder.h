@@ -7,12 +7,13 @@
 #include "crypto/hash.h"
 #include "crypto/key.h"
 
-enum { RESPONDER_MESSAGE2_MAX = 256 };
+enum { RESPONDER_PAYLOAD_MAX = 512, RESPONDER_MESSAGE2_MAX = 32 + 48 + RESPONDER_PAYLOAD_MAX + 16 };
 
 struct noise_responder {
     uint8_t ephemeral[X25519_LEN], fixed[X25519_LEN]; /* secrets; fixed: the static key */
     const struct signing_key *identity;
     bool sends_extensions; /* the empty field that Go sends */
+    struct bytes payload;  /* sent instead of the proper one, for hostile nodes; empty: none */
     uint8_t h[SHA256_LEN], ck[SHA256_LEN];
     struct aead cipher;
     struct aead to_signer, from_signer; /* after message 3 */
