@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -86,6 +87,7 @@ void rig_start(struct rig *r, bool is_sandboxed)
     assert_true(r->pid >= 0);
     if (r->pid == 0) {
         signal(SIGPIPE, SIG_IGN);
+        tzset();                         /* this and the log are child_start's part */
         for (int fd = 3; fd < 256; fd++) /* a listener must not live on in the child */
             if (fd != control[1] && fd != log_pair[1])
                 close(fd);
