@@ -16,7 +16,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -30,8 +29,9 @@ ROUNDS = 3
 OPEN_RATE = 5
 RECONNECTS, RESTARTS = 200, 5
 RUST_VERSION = "0.15.0"
-BUILD = chains.BINARY.parents[2]
-LOAD = BUILD / "tests/bench/tmkms-load"
+SETUPS = {"disk": [("unix", 1), ("tcp", 1), ("tcp", 8), ("tcp", 64)], "tmpfs": [("unix", 1), ("tcp", 1)]}
+SHM = Path("/dev/shm")
+LOAD = chains.BUILD / "tests/bench/tmkms-load"
 
 
 class LoadNode:
@@ -168,16 +168,13 @@ class Bench:
 
     def run(self, signer, store, folder, link, count):
         """Everything about one signer with this many chains over this link."""
-        old, tempfile.tempdir = tempfile.tempdir, str(folder)
-        try:
-            with chains.Workspace() as workspace:
-                load = Load(workspace, count, link)
-                try:
-                    self.measure(signer, store, link, count, workspace, load)
-                finally:
-                    load.close()
-        finally:
-            tempfile.tempdir = old
+        # The log goes to memory, so that it does not write to the disk that is measured.
+        with chains.Workspace(folder_in=folder, logs_in=SHM if SHM.is_dir() else None) as workspace:
+            load = Load(workspace, count, link)
+            try:
+                self.measure(signer, store, link, count, workspace, load)
+            finally:
+                load.close()
 
     def measure(self, signer, store, link, count, workspace, load):
         process = signer.start(workspace, load.nodes)
@@ -246,11 +243,11 @@ def environment(folder):
 
 
 def main():
-    disk = Path(os.environ.get("BENCH_DIR", BUILD / "bench-data")).resolve()
+    disk = Path(os.environ.get("BENCH_DIR", chains.BUILD / "bench-data")).resolve()
     disk.mkdir(parents=True, exist_ok=True)
     stores = [("disk", disk)]
-    if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK):
-        stores.append(("tmpfs", Path("/dev/shm")))
+    if SHM.is_dir():
+        stores.append(("tmpfs", SHM))
     bench = Bench()
     about = environment(disk)
     print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, {about['file_system']}, "
@@ -267,7 +264,7 @@ def main():
         print(f"error: {why}", file=sys.stderr)
         return 1
     finally:
-        output = BUILD / "bench.json"
+        output = chains.BUILD / "bench.json"
         output.write_text(json.dumps({"environment": about, "rows": bench.rows}, indent=1) + "\n")
         print(f"\nraw figures: {output}")
         if "BENCH_DIR" not in os.environ:

@@ -21,7 +21,8 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("TMKMS_BINARY", ROOT / os.environ.get("BUILD", "build") / "src/cli/tmkms"))
+BUILD = ROOT / os.environ.get("BUILD", "build")
+BINARY = Path(os.environ.get("TMKMS_BINARY", BUILD / "src/cli/tmkms"))
 LOG_TAIL_LINES = 25
 POLL_SECONDS = 0.1
 
@@ -94,8 +95,9 @@ class Workspace:
     _ports_given = set()
     _ports_lock = threading.Lock()
 
-    def __init__(self, keep=False):
-        self.folder = Path(tempfile.mkdtemp(prefix="tmkms-chain-"))
+    def __init__(self, keep=False, folder_in=None, logs_in=None):
+        self.folder = Path(tempfile.mkdtemp(prefix="tmkms-chain-", dir=folder_in))
+        self.logs = Path(tempfile.mkdtemp(prefix="tmkms-logs-", dir=logs_in)) if logs_in else self.folder
         self.processes = []
         self.keep = keep
 
@@ -107,9 +109,10 @@ class Workspace:
             process.kill_group()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.logs, ignore_errors=True)
 
     def process(self, name, argv):
-        child = Process(name, argv, self.folder / f"{name}.log")
+        child = Process(name, argv, self.logs / f"{name}.log")
         self.processes.append(child)
         return child
 
@@ -203,6 +206,10 @@ class Node:
     def has_extensions(self):
         return self.line() not in ("v0.34", "v0.37")
 
+    def extensions_group(self):
+        """Where the consensus parameters keep vote_extensions_enable_height."""
+        return "feature" if self.line() == "v1.0" else "abci"
+
     def privval_address(self):
         """Where tmkms dials, without the peer ids of noise."""
         return f"unix://{self.home}/privval.sock" if self.link == "unix" else f"127.0.0.1:{self.privval_port}"
@@ -214,8 +221,9 @@ class Node:
         node_key = json.loads((self.home / "config/node_key.json").read_text())
         return f"noise://{peer_id(base64.b64decode(node_key['priv_key']['value'])[32:])}@{self.privval_address()}"
 
-    def configure(self, key, identity=None, genesis_from=None, peers=()):
-        """Writes config.toml and genesis.json: the one validator is key; identity is the signer's for noise."""
+    def configure(self, key, identity=None, genesis_from=None, peers=(), pause="100ms"):
+        """Writes config.toml and genesis.json: the one validator is key; identity is the signer's for noise; pause
+        is the time between blocks."""
         laddr = {"unix": self.privval_address(), "tcp": f"tcp://{self.privval_address()}"}.get(self.link)
         if self.link == "noise":
             laddr = f"noise://{peer_id(identity.public)}@{self.privval_address()}"
@@ -230,7 +238,7 @@ class Node:
             ("p2p", "addr_book_strict"): "false",
             ("p2p", "allow_duplicate_ip"): "true",
             ("p2p", "pex"): "false",
-            ("consensus", "timeout_commit"): '"100ms"',
+            ("consensus", "timeout_commit"): f'"{pause}"',
         }))
         genesis = self.home / "config/genesis.json"
         if genesis_from is not None:
@@ -241,8 +249,7 @@ class Node:
         content["validators"] = [
             {"address": key.address, "pub_key": key.comet_json, "power": "10", "name": ""}]
         if self.has_extensions():
-            group = "feature" if self.line() == "v1.0" else "abci"
-            content["consensus_params"][group]["vote_extensions_enable_height"] = "1"
+            content["consensus_params"][self.extensions_group()]["vote_extensions_enable_height"] = "1"
         genesis.write_text(json.dumps(content, indent=2))
 
     def peer_address(self):
@@ -289,6 +296,10 @@ class Node:
                 raise Failure(f"block {height} is signed by {signers}, not by our key {address}")
             later_rounds += int(commit["round"]) > 0
         return later_rounds
+
+    def extensions_are_on(self):
+        parameters = self.rpc("consensus_params?height=2")["consensus_params"]
+        return parameters[self.extensions_group()]["vote_extensions_enable_height"] == "1"
 
     def block_hash(self, height):
         return self.rpc(f"commit?height={height}")["signed_header"]["commit"]["block_id"]["hash"]

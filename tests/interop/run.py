@@ -40,11 +40,15 @@ def finish(signer, node):
     """The chain reaches BLOCKS blocks, all by our key, and the signer ends in time."""
     node.wait_height(BLOCKS, CHAIN_SECONDS, signer.process)
     later_rounds = node.check_blocks(BLOCKS, signer.key(node.chain_id).address)
-    if node.has_extensions() and "signed vote extension" not in signer.process.log_text():
-        raise Failure("vote extensions are on, but the log shows none signed")
+    if node.has_extensions():
+        if not node.extensions_are_on():
+            raise Failure("the chain runs without vote extensions")
+        if "signed vote extension" not in signer.process.log_text():
+            raise Failure("vote extensions are on, but the log shows none signed")
     node.process.kill_group()
     stop_in_time(signer)
-    return f"{BLOCKS} blocks" + (f", {later_rounds} in a later round" if later_rounds else "")
+    words = f"{BLOCKS} blocks" + (" with vote extensions" if node.has_extensions() else "")
+    return words + (f", {later_rounds} in a later round" if later_rounds else "")
 
 
 def stop_in_time(signer):
