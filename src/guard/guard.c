@@ -87,48 +87,47 @@ bool watermark_covers(const struct watermark *a, const struct watermark *b)
                timestamp_equal(&a->last.timestamp, &b->last.timestamp));
 }
 
+/* The sentence behind the numbers; the floor has one of its own. */
+static const char *reason_of(enum guard_verdict verdict, const struct signable *next)
+{
+    switch (verdict) {
+    case GUARD_SIGN:
+        return "new";
+    case GUARD_REPEAT:
+        return "the same as the last one signed, which is answered again";
+    case GUARD_INVALID:
+        return signable_problem(next);
+    case GUARD_BELOW_FLOOR:
+        return "at or below the floor";
+    case GUARD_HEIGHT_REGRESSION:
+        return "the height went back";
+    case GUARD_ROUND_REGRESSION:
+        return "the round went back";
+    case GUARD_STEP_REGRESSION:
+        return "the step went back";
+    case GUARD_CONFLICT:
+        return "double sign: this height, round and step was signed with other content";
+    case GUARD_OTHER_BLOCK:
+        return "another block was signed in this round (one_block_per_round)";
+    case GUARD_HEIGHT_JUMP:
+        return "further ahead than max_height_jump; if that is right, raise the floor with "
+               "`tmkms state repair --height`";
+    }
+    return "unknown verdict";
+}
+
 void guard_explain(enum guard_verdict verdict, const struct watermark *mark,
     const struct signable *next, char *out, size_t cap)
 {
     const struct signable *last = &mark->last;
-    const char *why = NULL;
-    switch (verdict) {
-    case GUARD_SIGN:
-        why = "new";
-        break;
-    case GUARD_REPEAT:
-        why = "the same as the last one signed, which is answered again";
-        break;
-    case GUARD_INVALID:
-        why = signable_problem(next);
-        break;
-    case GUARD_BELOW_FLOOR:
+    if (verdict == GUARD_BELOW_FLOOR) {
         snprintf(out, cap,
-            "%s at height %" PRId64 " is refused: nothing is signed at or below height %" PRId64
-            " (the floor of the state file)",
+            "%s at height %" PRId64 ": nothing is signed at or below %" PRId64
+            ", the floor of the state file",
             step_name(next->step), next->height, mark->floor);
         return;
-    case GUARD_HEIGHT_REGRESSION:
-        why = "the height went back";
-        break;
-    case GUARD_ROUND_REGRESSION:
-        why = "the round went back";
-        break;
-    case GUARD_STEP_REGRESSION:
-        why = "the step went back";
-        break;
-    case GUARD_CONFLICT:
-        why = "double sign: this height, round and step was signed with other content";
-        break;
-    case GUARD_OTHER_BLOCK:
-        why = "another block was signed in this round (one_block_per_round)";
-        break;
-    case GUARD_HEIGHT_JUMP:
-        why = "the height is further ahead than max_height_jump allows; if it is right, raise the "
-              "floor with `tmkms state repair --height`";
-        break;
     }
     snprintf(out, cap, "%s at %" PRId64 "/%" PRId32 " after %s at %" PRId64 "/%" PRId32 ": %s",
         step_name(next->step), next->height, next->round, step_name(last->step), last->height,
-        last->round, why != NULL ? why : "valid");
+        last->round, reason_of(verdict, next));
 }
