@@ -145,7 +145,7 @@ static int64_t take_number(struct reader *r, int64_t min, int64_t max)
         read_u8(r);
     int64_t v = 0;
     size_t digits = 0;
-    for (; r->n > 0 && *r->p >= '0' && *r->p <= '9'; digits++) {
+    for (; !r->bad && r->n > 0 && *r->p >= '0' && *r->p <= '9'; digits++) {
         int digit = read_u8(r) - '0';
         if (__builtin_mul_overflow(v, 10, &v) ||
             __builtin_add_overflow(v, negative ? -digit : digit, &v))
