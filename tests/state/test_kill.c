@@ -23,7 +23,7 @@
 enum { LIVES = 60, STEPS_MAX = 200000 };
 
 static const char chain_id[] = "kill-1";
-static struct signing_key *key;
+static struct public_key public_key;
 static uint8_t scratch[SIGNER_SCRATCH];
 
 /* What the child sends over the pipe for each released signature. */
@@ -41,15 +41,27 @@ static size_t index_of(int64_t height, uint32_t step)
     return (size_t)height * 2 + (step == STEP_PRECOMMIT);
 }
 
+static struct signing_key *new_key(void)
+{
+    struct signing_key *key = NULL;
+    struct err err;
+    uint8_t seed[ED25519_SEED_LEN] = {1};
+    if (!crypto_start(&err) ||
+        !signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, sizeof seed), &err))
+        abort();
+    return key;
+}
+
 /* Each life wants blocks of its own, from a few heights below the last one known. */
 static void sign_forever(const char *path, int64_t from, uint8_t life, int pipe)
 {
-    struct signer_chain chain = {.key = key, .scratch = scratch};
+    /* A key of its own: a fork finds the memory of its parent's key wiped. */
+    struct signer_chain chain = {.key = new_key(), .scratch = scratch};
     memcpy(chain.id, chain_id, sizeof chain_id);
     struct err err;
     int fd;
     if (!journal_open_file(&fd, path, &err) ||
-        !journal_open(&chain.state, fd, path, chain_id, signing_key_public(key), NULL, &err))
+        !journal_open(&chain.state, fd, path, chain_id, &public_key, NULL, &err))
         _exit(3);
     for (int64_t height = from;; height++) {
         for (enum step step = STEP_PREVOTE; step <= STEP_PRECOMMIT; step++) {
@@ -117,7 +129,7 @@ static void what_left_is_never_contradicted(void **state)
     char folder[] = "kill-XXXXXX", path[64];
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/state.json", folder);
-    struct record rec = {.key = *signing_key_public(key)};
+    struct record rec = {.key = public_key};
     memcpy(rec.chain_id, chain_id, sizeof chain_id);
     struct err err;
     if (!journal_create(path, &rec, &err))
@@ -140,18 +152,9 @@ static void what_left_is_never_contradicted(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    struct err err;
-    uint8_t seed[ED25519_SEED_LEN] = {1};
     log_set_level(LOG_ERROR);
-    if (!crypto_start(&err) ||
-        !signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, sizeof seed), &err))
-        fail_msg("%s", err.text);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
+    struct signing_key *key = new_key();
+    public_key = *signing_key_public(key);
     signing_key_free(key);
     return 0;
 }
@@ -161,5 +164,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_left_is_never_contradicted),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, NULL);
 }
