@@ -610,9 +610,11 @@ static void noise_low_order_point(void **state)
     json_decref(root);
 }
 
+enum sig { SIG_GOOD, SIG_BAD, SIG_LONG };
+
 /* Handshake payloads of a node, with the pinned key unless the case says otherwise. */
 static void expect_payload(
-    struct bytes head, struct bytes key, bool good_sig, struct bytes tail, const char *word)
+    struct bytes head, struct bytes key, enum sig sig_is, struct bytes tail, const char *word)
 {
     uint8_t own[X25519_LEN], text[24 + X25519_LEN], sig[SIGNATURE_LEN],
         payload[RESPONDER_PAYLOAD_MAX];
@@ -622,12 +624,15 @@ static void expect_payload(
     memcpy(text, "noise-libp2p-static-key:", 24);
     memcpy(text + 24, own, sizeof own);
     signing_key_sign(p.node_key, bytes_of(text, sizeof text), sig);
-    sig[0] ^= good_sig ? 0 : 1;
+    sig[0] ^= sig_is == SIG_BAD;
     struct writer w = writer_of(payload, sizeof payload);
     write_bytes(&w, head);
     write_bytes(&w, key.n > 0 ? key : bytes_of(signing_key_public(p.node_key)->bytes, 32));
-    write_bytes(&w, bytes_of("\x12\x40", 2));
+    write_u8(&w, 0x12);
+    write_u8(&w, sig_is == SIG_LONG ? SIGNATURE_LEN + 1 : SIGNATURE_LEN);
     write_bytes(&w, bytes_of(sig, sizeof sig));
+    if (sig_is == SIG_LONG)
+        write_u8(&w, 0);
     write_bytes(&w, tail);
     p.responder.payload = written(&w);
     assert_true(p.responder.payload.n > 0);
@@ -645,23 +650,27 @@ static void noise_payloads(void **state)
     const struct bytes none = {0};
     const struct bytes head = bytes_of("\x0a\x24\x08\x01\x12\x20", 6);
     uint8_t other[33] = {2};
-    expect_payload(head, none, true, none, NULL);
-    expect_payload(head, none, true, bytes_of("\x22\x00", 2), NULL); /* extensions, as Go */
-    expect_payload(head, none, true, bytes_of("\x22\x03\x0a\x01x\x78\x05", 7), NULL); /* unknown */
-    expect_payload(bytes_of("\x22\x00\x0a\x24\x08\x01\x12\x20", 8), none, true, none, NULL);
-    expect_payload(head, none, false, none, "did not sign");
-    expect_payload(head, bytes_of(other, 32), true, none, "did not sign");
+    expect_payload(head, none, SIG_GOOD, none, NULL);
+    expect_payload(head, none, SIG_GOOD, bytes_of("\x22\x00", 2), NULL); /* extensions, as Go */
     expect_payload(
-        bytes_of("\x0a\x25\x08\x02\x12\x21", 6), bytes_of(other, 33), true, none, "not an Ed25519");
-    expect_payload(bytes_of("\x0a\x24\x08\x02\x12\x20", 6), none, true, none, "not an Ed25519");
-    expect_payload(bytes_of("\x1a\x24\x08\x01\x12\x20", 6), none, true, none, "not an Ed25519");
-    expect_payload(bytes_of("\x0a\x20", 2), none, true, none, "not an Ed25519"); /* the bare key */
+        head, none, SIG_GOOD, bytes_of("\x22\x03\x0a\x01x\x78\x05", 7), NULL); /* unknown */
+    expect_payload(bytes_of("\x22\x00\x0a\x24\x08\x01\x12\x20", 8), none, SIG_GOOD, none, NULL);
+    expect_payload(head, none, SIG_BAD, none, "did not sign");
+    expect_payload(head, none, SIG_LONG, none, "did not sign");
+    expect_payload(head, bytes_of(other, 32), SIG_GOOD, none, "did not sign");
+    expect_payload(bytes_of("\x0a\x25\x08\x02\x12\x21", 6), bytes_of(other, 33), SIG_GOOD, none,
+        "not an Ed25519");
+    expect_payload(bytes_of("\x0a\x24\x08\x02\x12\x20", 6), none, SIG_GOOD, none, "not an Ed25519");
+    expect_payload(bytes_of("\x1a\x24\x08\x01\x12\x20", 6), none, SIG_GOOD, none, "not an Ed25519");
     expect_payload(
-        head, none, true, bytes_of("\x12\x00", 2), "did not sign"); /* the last one counts */
-    expect_payload(head, none, true, bytes_of("\x22", 1), "not readable");
-    expect_payload(head, none, true, bytes_of("\x22\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11),
-        "not readable");
-    expect_payload(head, none, true, bytes_of("\x08\x01", 2), "not readable"); /* a number as key */
+        bytes_of("\x0a\x20", 2), none, SIG_GOOD, none, "not an Ed25519"); /* the bare key */
+    expect_payload(
+        head, none, SIG_GOOD, bytes_of("\x12\x00", 2), "did not sign"); /* the last one counts */
+    expect_payload(head, none, SIG_GOOD, bytes_of("\x22", 1), "not readable");
+    expect_payload(head, none, SIG_GOOD,
+        bytes_of("\x22\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11), "not readable");
+    expect_payload(
+        head, none, SIG_GOOD, bytes_of("\x08\x01", 2), "not readable"); /* a number as key */
 }
 
 /* A signer whose identity signature is bad (recorded), or damaged anywhere, is refused by our node too. */
