@@ -47,7 +47,7 @@ int rig_setup(void **state)
     r->control = r->log_fd = -1;
     r->log = calloc(1, LOG_CAP);
     r->blob = malloc(SIGN_BLOB_MAX);
-    strcpy(r->folder, "/tmp/session.XXXXXX");
+    snprintf(r->folder, sizeof r->folder, "/tmp/session.XXXXXX");
     if (mkdtemp(r->folder) == NULL || !signing_key_create(&r->consensus, KEY_ED25519, PRIVATE_SEED,
                                           bytes_of(seed, sizeof seed), &err))
         return -1;
