@@ -11,6 +11,7 @@ int main(int argc, char **argv)
     const struct command commands[] = {
         command_init,
         command_start,
+        command_check,
         command_softsign,
         command_pubkey,
         command_version,

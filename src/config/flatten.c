@@ -225,6 +225,13 @@ static void check_secret_key(const struct raw *raw, const struct raw_validator *
             "consensus PATH` "
             "and name it here",
             v->out.address.kind == LINK_TCP ? "tcp" : "noise");
+    for (size_t i = 0; i < raw->softsigns_n && !is_unix; i++)
+        if (same_path(raw->softsigns[i].path, v->out.secret_key))
+            complain(raw, &v->place, "secret_key",
+                "%.300s is a consensus key, which the process that talks to nodes must not hold; "
+                "make an "
+                "identity key with `tmkms softsign keygen -t consensus PATH`",
+                v->out.secret_key);
 }
 
 static void check_twins(const struct raw *raw, size_t index)

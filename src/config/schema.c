@@ -79,7 +79,8 @@ const struct schema_key schema_keys[] = {
     {"chain", "state_hook", SCHEMA_TABLE,
         .doc =
             "A command that is asked once at start how high the chain is: it prints "
-            "`{\"latest_block_height\": \"347290\"}`. Nothing at or below that height is signed."},
+            "`{\"latest_block_height\": \"347290\"}`. Nothing at or below that height is signed. "
+            "A height that is 9000 or more above what was signed last is not believed."},
     {"chain", "sign_extensions", SCHEMA_BOOL,
         .doc = "Of the Rust program; accepted and ignored. Vote extensions are signed whenever the "
                "node "

@@ -154,3 +154,14 @@ bool public_text(char out[PUBLIC_TEXT_MAX], const struct public_key *key, enum p
     }
     return err_set(err, "unknown form of a public key");
 }
+
+bool public_text_for_chain(char out[PUBLIC_TEXT_MAX], const struct public_key *key,
+    const struct config_chain *chain, struct err *err)
+{
+    static const enum public_form forms[] = {[DISPLAY_BECH32] = PUBLIC_BECH32,
+        [DISPLAY_COSMOS_JSON] = PUBLIC_COSMOS_JSON,
+        [DISPLAY_HEX] = PUBLIC_HEX};
+    struct public_prefix prefix;
+    public_prefix_of_config(&prefix, chain->consensus_prefix);
+    return public_text(out, key, forms[chain->display], &prefix, err);
+}

@@ -6,6 +6,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "config/config.h"
 #include "crypto/key.h"
 
 enum public_form {
@@ -37,6 +38,10 @@ bool public_prefix_from(
 /* public_prefix_of_config: consensus_key_prefix is printed as it stands there; address may stay
  * unknown. */
 void public_prefix_of_config(struct public_prefix *ret, const char *consensus_key_prefix);
+
+/* public_text_for_chain: the form that the chain's key_format asks for. */
+bool public_text_for_chain(char out[PUBLIC_TEXT_MAX], const struct public_key *key,
+    const struct config_chain *chain, struct err *err) ATTR_MUST_USE;
 
 /* Never fails for the forms without a prefix. */
 bool public_text(char out[PUBLIC_TEXT_MAX], const struct public_key *key, enum public_form form,

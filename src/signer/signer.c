@@ -176,15 +176,10 @@ static bool load_key(struct worker *w, int key_fd, struct err *err)
 /* The line that operators copy the public key from. */
 static void log_key(const struct worker *w)
 {
-    static const enum public_form forms[] = {[DISPLAY_BECH32] = PUBLIC_BECH32,
-        [DISPLAY_COSMOS_JSON] = PUBLIC_COSMOS_JSON,
-        [DISPLAY_HEX] = PUBLIC_HEX};
     const struct public_key *key = signing_key_public(w->key);
-    struct public_prefix prefix;
     char text[PUBLIC_TEXT_MAX];
     struct err err;
-    public_prefix_of_config(&prefix, w->config.consensus_prefix);
-    if (!public_text(text, key, forms[w->config.display], &prefix, &err))
+    if (!public_text_for_chain(text, key, &w->config, &err))
         log_line(LOG_WARN, "tmkms::keyring", "[%s] %s", w->config.id, err.text);
     else
         log_line(LOG_INFO, "tmkms::keyring", "[keyring:softsign] added consensus %s key: %s",

@@ -196,6 +196,8 @@ static void keys_and_chains_are_brought_together(void **state)
                                       "section)"},
         {GOOD NODE("a", "unix:///s"), "addr: this node of chain a is named twice"},
         {GOOD NODE("a", "tcp://1.2.3.4:5"), "secret_key: is missing; tcp needs an identity key"},
+        {GOOD NODE("a", "1.2.3.4:5") "secret_key = \"./a.key\"\n",
+            "secret_key: ./a.key is a consensus key"},
         {GOOD NODE("a", "1.2.3.4:5"), "tmkms softsign keygen -t consensus PATH"},
         {GOOD "key_format = \"expanded64\"\nkey_type = \"account\"\n",
             "expanded keys are Ed25519 keys"},
