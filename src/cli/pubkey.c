@@ -27,7 +27,7 @@ struct pubkey_args {
     const char *config, *chain, *prefix, *type;
 };
 
-/* ---- printing ------------------------------------------------------------------- */
+/* ---- printing ---- */
 
 /* A single form is printed alone, so that a script can use it. chain: NULL for a key file. */
 static int print_one(
@@ -66,7 +66,7 @@ static int print_key(const struct pubkey_args *r, const struct public_key *key,
     return EXIT_DONE;
 }
 
-/* ---- where the key comes from --------------------------------------------------- */
+/* ---- where the key comes from ---- */
 
 /* Copies the public key; the private one is wiped at once. */
 static bool load_public(struct public_key *ret, const char *path, enum key_type type,
@@ -146,7 +146,7 @@ static int of_config(const struct pubkey_args *r)
     return exit_code;
 }
 
-/* ---- the command ---------------------------------------------------------------- */
+/* ---- the command ---- */
 
 static bool form_of(const char *name, int *ret)
 {

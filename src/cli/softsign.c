@@ -41,7 +41,7 @@ static int not_written(const char *path, bool replace, const struct err *err)
     return command_failed("%s", err->text);
 }
 
-/* ---- keygen --------------------------------------------------------------------- */
+/* ---- keygen ---- */
 
 /* A random scalar outside the group of secp256k1 will not be seen in our time; it would be an error
  * here. */
@@ -96,7 +96,7 @@ static int run_keygen(const struct command *self, int argc, char **argv)
     return generate(argv[0], type, force);
 }
 
-/* ---- import --------------------------------------------------------------------- */
+/* ---- import ---- */
 
 static bool format_of(const char *name, enum key_file_format *ret)
 {
@@ -161,7 +161,7 @@ static int run_import(const struct command *self, int argc, char **argv)
     return import(argv[0], argv[1], type, format, force);
 }
 
-/* ---- the table ------------------------------------------------------------------ */
+/* ---- the table ---- */
 
 static const struct command sub[] = {
     {

@@ -33,7 +33,7 @@ bool base64_decode(struct bytes text, uint8_t *out, size_t out_cap, size_t *ret_
                sodium_base64_VARIANT_ORIGINAL_NO_PADDING) == 0;
 }
 
-/* ---- bech32 (BIP 173) ----------------------------------------------------------- */
+/* ---- bech32 (BIP 173) ---- */
 
 enum { BECH32_TEXT_MAX = 1023, BECH32_HRP_MAX = 83, BECH32_CHECKSUM_LEN = 6 };
 
@@ -108,7 +108,7 @@ bool bech32_encode(const char *hrp, struct bytes data, char *out, size_t out_cap
     return !w.bad;
 }
 
-/* ---- base58 --------------------------------------------------------------------- */
+/* ---- base58 ---- */
 
 static const char base58_alphabet[] = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 

@@ -42,7 +42,7 @@ bool crypto_start(struct err *err)
     return ok || err_set(err, "libsecp256k1 does not start");
 }
 
-/* ---- Ed25519 -------------------------------------------------------------------- */
+/* ---- Ed25519 ---- */
 
 static void ed25519_expanded_sign(const struct signing_key *key, struct bytes msg, uint8_t *sig)
 {
@@ -131,7 +131,7 @@ static bool ed25519_load(
     return err_set(err, "unknown form of a private key");
 }
 
-/* ---- secp256k1 ------------------------------------------------------------------ */
+/* ---- secp256k1 ---- */
 
 static bool secp256k1_load(
     struct signing_key *key, enum private_form form, struct bytes in, struct err *err)
@@ -173,7 +173,7 @@ static bool secp256k1_verify(const struct public_key *key, struct bytes msg, con
            secp256k1_ecdsa_verify(secp_context, &parsed, digest, &point) == 1;
 }
 
-/* ---- both ----------------------------------------------------------------------- */
+/* ---- both ---- */
 
 static bool load(struct signing_key *key, enum key_type type, enum private_form form,
     struct bytes in, struct err *err)

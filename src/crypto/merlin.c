@@ -3,7 +3,7 @@
 #include <sodium.h>
 #include <string.h>
 
-/* ---- keccak-f[1600] (FIPS 202, section 3) --------------------------------------- */
+/* ---- keccak-f[1600] (FIPS 202, section 3) ---- */
 
 static uint64_t rotate(uint64_t v, unsigned by)
 {
@@ -69,7 +69,7 @@ static void keccak_f1600(uint8_t state[200])
     sodium_memzero(a, sizeof a);
 }
 
-/* ---- STROBE-128 (strobe.sourceforge.io/specs, v1.0.2, section 6) ---------------- */
+/* ---- STROBE-128 (strobe.sourceforge.io/specs, v1.0.2, section 6) ---- */
 
 enum { STROBE_RATE = 166 };
 enum { FLAG_I = 1, FLAG_A = 2, FLAG_C = 4, FLAG_M = 16 };
@@ -114,7 +114,7 @@ static void strobe_begin(struct merlin *m, uint8_t flags)
         strobe_run_f(m);
 }
 
-/* ---- Merlin --------------------------------------------------------------------- */
+/* ---- Merlin ---- */
 
 /* meta-AD(label), and as part of the same operation the length of what follows. */
 static void merlin_label(struct merlin *m, const char *label, size_t n)

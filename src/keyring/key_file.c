@@ -22,7 +22,7 @@ int key_file_open(const char *path, struct err *err)
     return fd;
 }
 
-/* ---- the file ------------------------------------------------------------------- */
+/* ---- the file ---- */
 
 /* Who can write the file can put another key into it; who can read it has the key. */
 static bool check_mode(
@@ -67,7 +67,7 @@ static bool read_text(
     return true;
 }
 
-/* ---- its forms ------------------------------------------------------------------ */
+/* ---- its forms ---- */
 
 static bool has_public(const struct signing_key *key, struct bytes public)
 {

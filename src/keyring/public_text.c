@@ -5,7 +5,7 @@
 
 #include "crypto/encode.h"
 
-/* ---- prefixes ------------------------------------------------------------------- */
+/* ---- prefixes ---- */
 
 /* base: of accounts. Every other chain of the Cosmos SDK we know of has <base>valcons and
  * <base>valconspub. */
@@ -81,7 +81,7 @@ void public_prefix_of_config(struct public_prefix *ret, const char *consensus_ke
         snprintf(ret->key, sizeof ret->key, "%s", consensus_key_prefix);
 }
 
-/* ---- forms ---------------------------------------------------------------------- */
+/* ---- forms ---- */
 
 struct names {
     struct bytes amino; /* type and length */

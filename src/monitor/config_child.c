@@ -17,9 +17,7 @@
 
 enum { CONFIG_FILE_MAX = 4 << 20, CONFIG_CHILD_SECONDS = 10 };
 
-/* ---- the child
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- the child ---- */
 
 static bool send_config(const struct config *config)
 {
@@ -71,8 +69,7 @@ int config_child_main(const char *name)
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* ---- the monitor's side
- * -------------------------------------------------------------------------------------- */
+/* ---- the monitor's side ---- */
 
 static bool append(void **list, size_t *n, size_t max, const void *item, size_t size)
 {

@@ -31,9 +31,7 @@ enum {
     SESSION_RESTART_US = 500000, /* between two deaths of the session in a row */
 };
 
-/* ---- signals
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- signals ---- */
 
 static bool open_signals(struct monitor *m, struct err *err)
 {
@@ -63,8 +61,7 @@ static void take_signals(struct monitor *m, bool *ret_reload)
     }
 }
 
-/* ---- talking with the children
- * ------------------------------------------------------------------------------- */
+/* ---- talking with the children ---- */
 
 /* One turn: waits for anything at all, writes log lines, takes signals. */
 static void turn(struct monitor *m, const struct child *listen_to, int timeout_ms, bool *ret_reload)
@@ -134,8 +131,7 @@ bool monitor_await(
     return err_set(err, "the %s process does not answer", from->role + 1);
 }
 
-/* ---- the session
- * --------------------------------------------------------------------------------------------- */
+/* ---- the session ---- */
 
 /* A session knows nothing at its start: chains first, then validators, then the question whether
  * all went well. */
@@ -166,8 +162,7 @@ static void restart_session(struct monitor *m)
     m->session_due_us = clock_monotonic_us() + SESSION_RESTART_US;
 }
 
-/* ---- the life of the program
- * --------------------------------------------------------------------------------- */
+/* ---- the life of the program ---- */
 
 /* What a child says unasked is a failure in words. */
 static void hear(const struct child *c)

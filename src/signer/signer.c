@@ -50,8 +50,7 @@ ATTR_NORETURN static void signer_die(const char *chain_id, const char *text)
     _exit(EXIT_FAILURE);
 }
 
-/* ---- one thread a chain
- * ------------------------------------------------------------------------------------ */
+/* ---- one thread a chain ---- */
 
 /* The blob of a large extension is rare: give its pages back. */
 static void shrink(uint8_t *p, size_t used, size_t cap)
@@ -113,8 +112,7 @@ static void *worker_run(void *arg)
     return NULL;
 }
 
-/* ---- what the monitor asks for
- * ------------------------------------------------------------------------------ */
+/* ---- what the monitor asks for ---- */
 
 static struct worker **find(const char *chain_id)
 {

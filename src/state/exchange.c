@@ -31,8 +31,7 @@ bool exchange_format_parse(enum exchange_format *ret, const char *name)
     return false;
 }
 
-/* ---- fields
- * ---------------------------------------------------------------------------------------- */
+/* ---- fields ---- */
 
 /* As the programs write it: digits, no sign, no leading zero. */
 static bool parse_digits(const char *text, int64_t max, int64_t *ret)
@@ -101,8 +100,7 @@ static bool check_hash(const json_t *object, const char *name, struct err *err)
     return err_set(err, "\"%s\" is not a hash in hex", name);
 }
 
-/* ---- the Rust program's state file
- * ------------------------------------------------------------------ */
+/* ---- the Rust program's state file ---- */
 
 /* The block is not used, as its height is burned; a file with a broken one is not trusted at all.
  */
@@ -136,8 +134,7 @@ static bool read_rust(json_t *object, int64_t *height, struct err *err)
            (id != NULL || err_set(err, "\"block_id\" is missing")) && check_block_id(id, err);
 }
 
-/* ---- CometBFT's priv_validator_state.json
- * -------------------------------------------------------------- */
+/* ---- CometBFT's priv_validator_state.json ---- */
 
 static bool check_signature(const json_t *object, struct err *err)
 {
@@ -184,9 +181,7 @@ static bool read_cometbft(json_t *object, const char *chain_id, int64_t *height,
            check_sign_bytes(object, chain_id, err);
 }
 
-/* ---- ours
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- ours ---- */
 
 static bool read_own(struct record *ret, struct bytes text, const char *chain_id,
     const struct public_key *key, struct err *err)

@@ -103,8 +103,7 @@ long journal_lock_holder(int fd)
     return holder;
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 /* Missing bytes are zero: a short file has damaged slots. */
 static bool read_slots(uint8_t raw[2][SLOT_SIZE], struct journal_view *view, int fd,
@@ -217,8 +216,7 @@ bool journal_view_check(const struct journal_view *view, const char *path, const
     return true;
 }
 
-/* ---- writing, for the commands
- * -------------------------------------------------------------------- */
+/* ---- writing, for the commands ---- */
 
 bool journal_create(const char *path, const struct record *rec, struct err *err)
 {

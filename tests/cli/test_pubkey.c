@@ -227,7 +227,7 @@ static void failures_print_nothing_on_standard_output(void **state)
     assert_string_equal(result.out, "56475AA75463474C0285DF5DBF2BCAB73DA65135\n");
 }
 
-/* ---- from a configuration ------------------------------------------------------- */
+/* ---- from a configuration ---- */
 
 static const char config_text[] =
     "[[chain]]\n"

@@ -212,7 +212,7 @@ static void keys_of_no_type_verify_nothing(void **state)
     signing_key_free(NULL);
 }
 
-/* ---- where the private bytes lie ------------------------------------------------ */
+/* ---- where the private bytes lie ---- */
 
 static int status_of_child(void (*body)(void *), void *arg)
 {

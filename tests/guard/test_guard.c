@@ -132,8 +132,7 @@ static void sequences_are_judged_as_by_comet(void **state)
     assert_true(steps >= 20);
 }
 
-/* ---- every combination of a small domain
- * ----------------------------------------------------------- */
+/* ---- every combination of a small domain ---- */
 
 enum { DOMAIN = 3 * 3 * 3 * 3 * 3 * 3 };
 
@@ -271,8 +270,7 @@ static void covers_compares_what_was_signed(void **state)
     assert_false(watermark_covers(&b, &a));
 }
 
-/* ---- single sentences
- * ------------------------------------------------------------------------------- */
+/* ---- single sentences ---- */
 
 static void each_refusal_has_its_reason(void **state)
 {

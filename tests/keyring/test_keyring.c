@@ -73,7 +73,7 @@ static struct bytes base64_of(struct bytes raw)
     return bytes_of_text(text);
 }
 
-/* ---- good files ----------------------------------------------------------------- */
+/* ---- good files ---- */
 
 static void accept_vector(const json_t *entry)
 {
@@ -139,7 +139,7 @@ static void white_space_and_unknown_fields_do_no_harm(void **state)
         KEY_ED25519, KEY_FILE_JSON, public_hex);
 }
 
-/* ---- bad files ------------------------------------------------------------------ */
+/* ---- bad files ---- */
 
 static void expand(const uint8_t seed[32], uint8_t out[64])
 {
@@ -324,7 +324,7 @@ static void one_byte_changed(void **state)
     assert_true(refused > n * 7);
 }
 
-/* ---- files as files ------------------------------------------------------------- */
+/* ---- files as files ---- */
 
 static void who_may_read_and_write(void **state)
 {
@@ -377,7 +377,7 @@ static void only_regular_files(void **state)
     rmdir(folder);
 }
 
-/* ---- nothing is left behind ----------------------------------------------------- */
+/* ---- nothing is left behind ---- */
 
 /* Looks for the private key's base64 text, and for the seed, in every writable page of this
  * process. The needles are kept under a mask, so that the search does not find itself. */

@@ -57,8 +57,7 @@ static uint64_t *seen; /* hashes of explored worlds; an open table */
 static uint8_t scratch[SIGNER_SCRATCH];
 static struct signing_key *key;
 
-/* ---- the key
- * ------------------------------------------------------------------------------------- */
+/* ---- the key ---- */
 
 /* Linked in place of the real one: a fast stand-in that keeps what was signed. */
 static uint8_t signed_bytes[SIGN_BYTES_MAX];
@@ -77,8 +76,7 @@ void __wrap_signing_key_sign(
     sha256(bytes_of(sig, SHA256_LEN), sig + SHA256_LEN);
 }
 
-/* ---- one life
- * ------------------------------------------------------------------------------------- */
+/* ---- one life ---- */
 
 static struct signable wanted(int i, int node, int life)
 {
@@ -206,8 +204,7 @@ static void live(struct world *w, enum sim_fault fault, long at, bool is_last)
     state_close(chain.state);
 }
 
-/* ---- all lives
- * ------------------------------------------------------------------------------------- */
+/* ---- all lives ---- */
 
 static bool is_new(const struct world *w, int faults_left)
 {

@@ -22,8 +22,7 @@ static bool read_text(struct record *ret, const char *text, struct err *err)
     return exchange_read(ret, EXCHANGE_DETECT, bytes_of_text(text), chain_id, &key, err);
 }
 
-/* ---- CometBFT: every text that its own loader was given
- * --------------------------------------------- */
+/* ---- CometBFT: every text that its own loader was given ---- */
 
 /* Go loads these; we do not, as a state that is not understood must not become an empty one. */
 static const char *const stricter[] = {
@@ -118,8 +117,7 @@ static void an_import_burns_its_height(void **state)
     assert_true(edited >= 10 && burnt >= 300);
 }
 
-/* ---- the Rust program
- * ---------------------------------------------------------------------------------- */
+/* ---- the Rust program ---- */
 
 #define HASH64 "0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF"
 
@@ -195,8 +193,7 @@ static void broken_state_files_of_rust_are_refused(void **state)
     }
 }
 
-/* ---- any text
- * -------------------------------------------------------------------------------------------- */
+/* ---- any text ---- */
 
 static void cut_off_files_are_refused(void **state)
 {
@@ -246,9 +243,7 @@ static void changed_files_never_crash_nor_go_below_zero(void **state)
     assert_true(read > 50 && refused > 10000);
 }
 
-/* ---- ours
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- ours ---- */
 
 static struct record full_record(void)
 {

@@ -43,8 +43,7 @@ static struct record record_at(uint64_t sequence, int64_t height)
     return r;
 }
 
-/* ---- calls, counted and made to fail
- * --------------------------------------------------------------- */
+/* ---- calls, counted and made to fail ---- */
 
 static struct {
     int pwrites, fdatasyncs, fstats;
@@ -104,8 +103,7 @@ static int counting_fstat(void *ctx, int fd, struct stat *st)
 static const struct state_io counting_io = {
     counting_pread, counting_pwrite, counting_fdatasync, counting_fstat, NULL};
 
-/* ---- files
- * ------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 static void put_file(const void *content, size_t n)
 {
@@ -193,8 +191,7 @@ static void commit_good(struct state *s, int64_t height)
     assert_int_equal(durable_watermark(token)->last.height, height);
 }
 
-/* ---- the form
- * ------------------------------------------------------------------------------------------ */
+/* ---- the form ---- */
 
 static struct record largest(void)
 {
@@ -392,8 +389,7 @@ static void records_that_no_signer_has_are_not_written(void **state)
     }
 }
 
-/* ---- commits
- * -------------------------------------------------------------------------------------------- */
+/* ---- commits ---- */
 
 static void a_commit_is_one_write_one_flush_one_look(void **state)
 {
@@ -511,8 +507,7 @@ static void a_second_name_does_no_harm(void **state)
     unlink(second);
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
 static void the_newest_slot_is_written_again_at_open(void **state)
 {
@@ -723,8 +718,7 @@ static void one_writer(void **state)
     state_close(open_good()); /* the lock ends with the store */
 }
 
-/* ---- the commands' side
- * -------------------------------------------------------------------------------- */
+/* ---- the commands' side ---- */
 
 static void create_leaves_an_existing_file_alone(void **state)
 {
