@@ -20,9 +20,11 @@ if ! command -v meson >/dev/null || ! command -v ninja >/dev/null; then
 fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# What succeeds has nothing to say: warnings are errors.
+# What succeeds has nothing to say: warnings are errors. Of what fails, the part from the failure on.
 quietly() {
-    "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+    "$@" >"$log" 2>&1 && return
+    sed -n '/^FAILED\|error:\|ERROR/,$p' "$log" | grep . >&2 || cat "$log" >&2
+    return 1
 }
 if [ ! -f "$folder/build.ninja" ] && ! quietly meson setup "$folder" "${options[@]}"; then
     echo "The build could not be set up. 'make deps' installs what it needs (Debian packages)." >&2

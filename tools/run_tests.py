@@ -74,7 +74,7 @@ def source_gates(tally):
         tally.add_fail("source gates")
 
 
-def count_cases(tally, label, entry):
+def count_cases(tally, label, entry, why_skipped):
     """One program of meson's log: cmocka's cases where it has them, otherwise the program itself."""
     output = entry.get("stdout", "") + entry.get("stderr", "")
     names = {word: set(re.findall(rf"^\[ +{word} +\] ([^:\n]+)$", output, re.M)) for word in ("OK", "FAILED", "SKIPPED")}
@@ -83,10 +83,10 @@ def count_cases(tally, label, entry):
     for case in sorted(names["FAILED"]):
         tally.add_fail(f"{where}: {case}")
     for case in sorted(names["SKIPPED"]):
-        tally.add_skip(f"{where}: {case}", "the test says it cannot run here")
+        tally.add_skip(f"{where}: {case}", why_skipped)
     if entry["result"] == "SKIP":
         if not names["SKIPPED"]:
-            tally.add_skip(where, "the test says it cannot run here")
+            tally.add_skip(where, why_skipped)
     elif entry["result"] not in ("OK", "EXPECTEDFAIL"):
         if not names["FAILED"]:  # a crash or a time-out, which no case names
             tally.add_fail(f"{where}: {entry['result']}")
@@ -94,7 +94,7 @@ def count_cases(tally, label, entry):
         tally.add_pass()
 
 
-def meson_tests(tally, label, folder, *arguments, env=None):
+def meson_tests(tally, label, folder, *arguments, env=None, why_skipped="the test says it cannot run here"):
     heading(label)
     log = ROOT / folder / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def meson_tests(tally, label, folder, *arguments, env=None):
     entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     failed_before = tally.failed
     for entry in entries:
-        count_cases(tally, label, entry)
+        count_cases(tally, label, entry, why_skipped)
     if not entries or (status != 0 and tally.failed == failed_before):
         tally.add_fail(f"{label}: meson test ended with {status}, {len(entries)} programs ran")
 
@@ -118,7 +118,7 @@ def core_sanitized(tally):
         tally.add_skip(label, "no clang here")
     elif build(tally, "asan"):
         meson_tests(tally, label, "build-asan", "--suite", "core", "--timeout-multiplier", ASAN_TIME_FACTOR,
-                    env=SANITIZER_ENV)
+                    env=SANITIZER_ENV, why_skipped="not under sanitizers; the gcc build runs it")
 
 
 def fuzz_one(program, seconds):

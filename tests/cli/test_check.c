@@ -213,7 +213,7 @@ static void hooks_must_be_there(void **state)
     char *at = strstr(text, "[[chain]]\nid = \"zone\"");
     char rest[sizeof config];
     snprintf(rest, sizeof rest, "%s", at);
-    sprintf(at, "state_hook = {cmd = [\"./hook\"]}\n%s", rest);
+    snprintf(at, sizeof text - (size_t)(at - text), "state_hook = {cmd = [\"./hook\"]}\n%s", rest);
     write_file("tmkms.toml", text, 0600);
     check(1);
     assert_contains(

@@ -224,12 +224,12 @@ static void test_a_killed_session_is_started_again(void **state)
     configure_one(f, "");
     start_and_accept(f);
     assert_signs(f, f->conn, "one", 1);
-    kill(program_child(&f->p, "@session"), SIGSEGV);
+    kill(program_child(&f->p, "@session"), SIGKILL);
     node_hang_up(f->conn);
     f->conn = accept_signer(f->node);
     assert_signs(f, f->conn, "one", 2);
     assert_true(ask(f->conn, "one", 1, STEP_PREVOTE).is_error);
-    assert_true(program_says(&f->p, "the session process ended (signal 11", WAIT_MS));
+    assert_true(program_says(&f->p, "the session process ended (signal 9", WAIT_MS));
 }
 
 static void test_a_killed_signer_ends_the_program(void **state)

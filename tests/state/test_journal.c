@@ -132,7 +132,7 @@ static void put_slots(const struct record *at0, const struct record *at1)
 static void rot(off_t at)
 {
     int fd = open(path, O_RDWR);
-    uint8_t b;
+    uint8_t b = 0;
     assert_true(fd >= 0 && pread(fd, &b, 1, at) == 1);
     b ^= 1;
     assert_int_equal(pwrite(fd, &b, 1, at), 1);
