@@ -93,7 +93,7 @@ static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *e
 {
     struct control msg;
     if (!hand_over_files(m, chain, err) ||
-        !monitor_await(m, &m->signer, CONTROL_CHAIN_READY, &msg, err))
+        !core_await(m, &m->signer, CONTROL_CHAIN_READY, &msg, err))
         return false;
     chain->key = msg.u.channel.key;
     struct control go = {.kind = CONTROL_CHAIN_GO, .u.floor.hook_height = -1};
@@ -101,7 +101,7 @@ static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *e
     if (lock_machine(chain, err) && hook_run(&chain->config, &go.u.floor.hook_height, err)) {
         if (!control_send(m->signer.control, &go, NULL, 0))
             return err_errno(err, "cannot reach the signer process");
-        if (monitor_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))
+        if (core_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))
             return true;
     }
     struct control drop = {.kind = CONTROL_CHAIN_DROP};

@@ -1,235 +1,31 @@
 #include "monitor/monitor.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "monitor/chains.h"
 #include "monitor/config_child.h"
+#include "monitor/core.h"
 #include "monitor/reload.h"
-#include "sandbox/sandbox.h"
 #include "session/session.h"
 #include "signer/signer.h"
 
 static const char log_name[] = "tmkms::monitor";
 
-enum {
-    STOP_US = 700000,     /* what the children get to end after SIGTERM */
-    ANSWER_US = 15000000, /* a child that does not answer the monitor for so long is broken */
-    SESSION_RESTART_US = 500000, /* between two deaths of the session in a row */
-};
-
-/* ---- signals ---- */
-
-static bool open_signals(struct monitor *m, struct err *err)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGCHLD);
-    signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-        return err_errno(err, "cannot block signals");
-    m->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return m->signals >= 0 || err_errno(err, "cannot make a signalfd");
-}
-
-/* Takes the signals that wait. SIGCHLD needs no care of its own: every turn of the loop looks at
- * the children. */
-static void take_signals(struct monitor *m, bool *ret_reload)
-{
-    struct signalfd_siginfo info;
-    while (read(m->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGHUP)
-            *ret_reload = true;
-        if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
-            m->stopping = true;
-    }
-}
-
-/* ---- talking with the children ---- */
-
-/* One turn: waits for anything at all, writes log lines, takes signals. */
-static void turn(struct monitor *m, const struct child *listen_to, int timeout_ms, bool *ret_reload)
-{
-    struct pollfd p[] = {
-        {.fd = m->signals, .events = POLLIN},
-        {.fd = m->signer.log, .events = POLLIN},
-        {.fd = m->session.log, .events = POLLIN},
-        {.fd = listen_to == NULL || listen_to == &m->signer ? m->signer.control : -1,
-            .events = POLLIN},
-        {.fd = listen_to == NULL || listen_to == &m->session ? m->session.control : -1,
-            .events = POLLIN},
-    };
-    poll(p, sizeof p / sizeof p[0], timeout_ms);
-    if (p[1].revents != 0 && !child_forward_log(&m->signer))
-        fd_close(&m->signer.log);
-    if (p[2].revents != 0 && !child_forward_log(&m->session))
-        fd_close(&m->session.log);
-    if (p[0].revents != 0)
-        take_signals(m, ret_reload);
-}
-
-static bool is_readable(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return fd >= 0 && poll(&p, 1, 0) == 1;
-}
-
-/* The control socket ended: say how the process did. It is left to look_at_children to bury it. */
-static bool ended_err(const struct child *c, struct err *err)
-{
-    for (int i = 0; i < 100 && c->pid > 0; i++) {
-        siginfo_t info = {0};
-        char why[64];
-        if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid == c->pid) {
-            int status = info.si_code == CLD_EXITED ? info.si_status << 8 : info.si_status;
-            return err_set(err, "the %s process ended (%s)", c->role + 1,
-                child_end_text(status, why, sizeof why));
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-    }
-    return err_set(err, "the %s process closed its control socket", c->role + 1);
-}
-
-bool monitor_await(
-    struct monitor *m, struct child *from, uint32_t kind, struct control *ret, struct err *err)
-{
-    uint64_t deadline = clock_monotonic_us() + ANSWER_US;
-    bool reload = false;
-    while (clock_monotonic_us() < deadline) {
-        if (!is_readable(from->control)) {
-            turn(m, from, 100, &reload);
-            if (m->stopping)
-                return err_set(err, "told to end");
-            continue;
-        }
-        size_t fds_n;
-        int got = control_recv(from->control, ret, NULL, 0, &fds_n);
-        if (got != 1)
-            return ended_err(from, err);
-        if (ret->kind == CONTROL_FAILED)
-            return err_set(err, "%s", ret->u.text);
-        if (ret->kind == kind)
-            return true;
-    }
-    return err_set(err, "the %s process does not answer", from->role + 1);
-}
-
-/* ---- the session ---- */
-
-/* A session knows nothing at its start: chains first, then validators, then the question whether
- * all went well. */
-static bool start_session(struct monitor *m, struct err *err)
-{
-    if (!child_spawn(&m->session, "@session", NULL, -1, err))
-        return false;
-    for (size_t i = 0; i < m->chains_n; i++)
-        if (!chains_connect(m, &m->chains[i], err))
-            return false;
-    for (size_t i = 0; i < m->config.validators_n; i++)
-        if (!reload_add_validator(m, &m->config.validators[i], err))
-            return false;
-    return reload_confirm_session(m, err);
-}
-
-static void restart_session(struct monitor *m)
-{
-    struct err err;
-    m->session_due_us = 0;
-    if (start_session(m, &err)) {
-        log_line(LOG_INFO, log_name, "the session process runs again");
-        return;
-    }
-    if (!m->stopping)
-        log_line(LOG_ERROR, log_name, "cannot start the session process: %s", err.text);
-    child_stop(&m->session, 0);
-    m->session_due_us = clock_monotonic_us() + SESSION_RESTART_US;
-}
-
-/* ---- the life of the program ---- */
-
-/* What a child says unasked is a failure in words. */
-static void hear(const struct child *c)
-{
-    struct control msg;
-    size_t fds_n;
-    while (is_readable(c->control)) {
-        if (control_recv(c->control, &msg, NULL, 0, &fds_n) != 1)
-            return;
-        if (msg.kind == CONTROL_FAILED)
-            log_line(LOG_ERROR, log_name, "%s", msg.u.text);
-    }
-}
-
-static bool has_ended(struct child *c, int *ret_status)
-{
-    if (c->pid <= 0 || waitpid(c->pid, ret_status, WNOHANG) != c->pid)
-        return false;
-    c->pid = 0;
-    hear(c);
-    child_close(c);
-    return true;
-}
-
-/* A dead signer ends the program: its memory was the floor against rollback. A session that was
- * killed is started again; one that ended by itself had nothing more to do, and has said so.
- * Returns -1 to go on, else the exit code. */
-static int look_at_children(struct monitor *m)
-{
-    int status;
-    char why[64];
-    if (has_ended(&m->signer, &status)) {
-        log_line(LOG_ERROR, log_name,
-            "the signer process ended (%s); tmkms ends, so that it starts again from what is on "
-            "disk",
-            child_end_text(status, why, sizeof why));
-        return EXIT_FAILURE;
-    }
-    uint64_t lived_from = m->session.started_us;
-    if (has_ended(&m->session, &status)) {
-        if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE)
-            return EXIT_FAILURE;
-        log_line(LOG_ERROR, log_name, "the session process ended (%s) and is started again",
-            child_end_text(status, why, sizeof why));
-        uint64_t now = clock_monotonic_us();
-        m->session_due_us =
-            now - lived_from > 10 * SESSION_RESTART_US ? now : now + SESSION_RESTART_US;
-    }
-    return -1;
-}
-
 static int run_loop(struct monitor *m)
 {
     for (;;) {
-        bool reload = false;
-        turn(m, NULL, m->session_due_us != 0 ? 50 : 1000, &reload);
+        core_turn(m, m->session_due_us != 0 ? 50 : 1000);
         if (m->stopping)
             return EXIT_SUCCESS;
-        hear(&m->signer);
-        hear(&m->session);
-        int code = look_at_children(m);
+        int code = core_watch(m);
         if (code >= 0)
             return code;
-        if (m->session_due_us != 0 && clock_monotonic_us() >= m->session_due_us)
-            restart_session(m);
-        if (reload)
+        if (m->reload_wanted) {
+            m->reload_wanted = false;
             reload_config(m);
+        }
     }
 }
 
@@ -243,43 +39,18 @@ static bool start_all(struct monitor *m, struct problems *problems)
     for (size_t i = 0; i < m->config.chains_n && !m->stopping; i++)
         if (!chains_open(m, &m->config.chains[i], &err))
             problems_add(problems, false, "%s", err.text);
-    if (problems->errors_n == 0 && !start_session(m, &err))
+    if (problems->errors_n == 0 && !core_start_session(m, &err))
         problems_add(problems, false, "%s", err.text);
     return problems->errors_n == 0;
 }
 
-/* Many validators need many descriptors; the hard limit is ours to use. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-static void stop_all(struct monitor *m)
-{
-    uint64_t deadline = clock_monotonic_us() + STOP_US;
-    child_stop(&m->session, deadline);
-    child_stop(&m->signer, deadline);
-    for (size_t i = 0; i < m->chains_n; i++)
-        fd_close(&m->chains[i].lock);
-    fd_close(&m->signals);
-    free(m->chains);
-    config_free(&m->config);
-}
-
 int monitor_run(const char *config_path, struct problems *problems)
 {
-    struct monitor m = {
-        .config_path = config_path, .signals = -1, .signer = CHILD_NONE, .session = CHILD_NONE};
+    struct monitor m = {.config_path = config_path};
     struct err err;
-    raise_descriptor_limit();
-    m.chains = calloc(CONFIG_CHAINS_MAX, sizeof *m.chains);
-    if (m.chains == NULL || !open_signals(&m, &err) || !sandbox_harden(false, &err)) {
-        problems_add(problems, false, "%s", m.chains == NULL ? "out of memory" : err.text);
-        stop_all(&m);
+    if (!core_start(&m, &err)) {
+        problems_add(problems, false, "%s", err.text);
+        core_stop(&m);
         return EXIT_FAILURE;
     }
     int code = EXIT_FAILURE;
@@ -292,7 +63,7 @@ int monitor_run(const char *config_path, struct problems *problems)
         problems_free(problems);
         code = EXIT_SUCCESS;
     }
-    stop_all(&m);
+    core_stop(&m);
     if (code == EXIT_SUCCESS)
         log_line(LOG_INFO, "tmkms::commands::start", "Shutdown completed successfully");
     return code;

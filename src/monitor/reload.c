@@ -32,7 +32,7 @@ bool reload_confirm_session(struct monitor *m, struct err *err)
     struct control end = {.kind = CONTROL_END};
     return (control_send(m->session.control, &end, NULL, 0) ||
                err_errno(err, "cannot reach the session process")) &&
-           monitor_await(m, &m->session, CONTROL_END, &end, err);
+           core_await(m, &m->session, CONTROL_END, &end, err);
 }
 
 /* The structs are filled from zero by the configuration reader and cross the process border as

@@ -1,0 +1,55 @@
+/* core: what every monitor does, on a host and in an enclave: it waits on its children, its signals
+ * and their log lines, starts the session again when it was killed, and ends everything in order. */
+#ifndef TMKMS_MONITOR_CORE_H
+#define TMKMS_MONITOR_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "ipc/control.h"
+#include "monitor/child.h"
+
+/* A chain that the signer has open. */
+struct chain {
+    struct config_chain config;
+    struct public_key key;
+    int lock; /* the abstract socket that stops a second process with this chain and key */
+    dev_t state_dev;
+    ino_t state_ino;
+};
+
+struct monitor {
+    const char *config_path;
+    struct config config; /* as it runs */
+    struct chain *chains; /* room for CONFIG_CHAINS_MAX */
+    size_t chains_n;
+    struct child signer;
+    struct child session;
+    int signals;             /* signalfd */
+    bool stopping;           /* SIGTERM or SIGINT was seen */
+    bool reload_wanted;      /* SIGHUP was seen */
+    uint64_t session_due_us; /* when a dead session is started again, 0: it runs */
+};
+
+/* core_start prepares the process: signals, limits, hardening. core_stop ends the children and
+ * frees everything; it may follow a core_start that failed. */
+bool core_start(struct monitor *m, struct err *err) ATTR_MUST_USE;
+void core_stop(struct monitor *m);
+
+/* core_turn waits at most timeout_ms for anything at all: forwards log lines, takes signals. */
+void core_turn(struct monitor *m, int timeout_ms);
+
+/* core_await waits for one message of the given kind from a child, forwarding log lines meanwhile.
+ * A CONTROL_FAILED from that child becomes the err. */
+bool core_await(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
+    struct err *err) ATTR_MUST_USE;
+
+/* core_watch looks at the children: logs what they say unasked, starts a killed session again. -1 to
+ * go on, else the exit code of the program. */
+int core_watch(struct monitor *m);
+
+bool core_start_session(struct monitor *m, struct err *err) ATTR_MUST_USE;
+
+#endif
