@@ -46,9 +46,9 @@ const struct state_io state_io_system = {
 /* ---- finding and locking ------------------------------------------------------------------------
  */
 
-bool journal_open_file(int *ret_fd, const char *path, struct err *err)
+static bool open_path(int *ret_fd, const char *path, int how, struct err *err)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+    int fd = open(path, how | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
     if (fd >= 0) {
         *ret_fd = fd;
         return true;
@@ -66,6 +66,16 @@ bool journal_open_file(int *ret_fd, const char *path, struct err *err)
             "the path of the file itself",
             path);
     return err_errno(err, "cannot open the state file %s", path);
+}
+
+bool journal_open_file(int *ret_fd, const char *path, struct err *err)
+{
+    return open_path(ret_fd, path, O_RDWR, err);
+}
+
+bool journal_open_file_readonly(int *ret_fd, const char *path, struct err *err)
+{
+    return open_path(ret_fd, path, O_RDONLY, err);
 }
 
 bool journal_lock(int fd, const char *path, struct err *err)

@@ -1,0 +1,19 @@
+/* state_show: a state file in words, for people, and in JSON, for scripts. */
+#ifndef TMKMS_CLI_STATE_SHOW_H
+#define TMKMS_CLI_STATE_SHOW_H
+
+#include "state/journal.h"
+
+enum { STATE_WORDS_MAX = 160 };
+
+/* "precommit at 5/0 is the last signed, nothing at or below height 3". */
+void state_words(const struct watermark *mark, char out[STATE_WORDS_MAX]);
+
+/* To standard output; view has a record that counts. holder: the process that uses the file, or 0. */
+void state_show_text(const char *path, const struct journal_view *view, long holder);
+void state_show_json(const char *path, const struct journal_view *view, long holder);
+
+/* What is wrong with the file, to standard error; nothing if nothing is. */
+void state_show_damage(const char *path, const struct journal_view *view);
+
+#endif

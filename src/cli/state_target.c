@@ -1,0 +1,121 @@
+#include "cli/state_target.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "keyring/keyring.h"
+
+/* The private key is wiped at once. */
+static bool load_public(struct public_key *ret, const char *path, enum key_type type,
+    enum key_file_format format, struct err *err)
+{
+    struct signing_key *key = NULL;
+    struct err warning;
+    if (!keyring_load(&key, path, type, format, &warning, err))
+        return false;
+    if (warning.text[0] != '\0')
+        command_warn("%s", warning.text);
+    *ret = *signing_key_public(key);
+    signing_key_free(key);
+    return true;
+}
+
+static bool parse_public(struct public_key *ret, const char *hex, struct err *err)
+{
+    struct public_key key = {.len = (uint32_t)(strlen(hex) / 2)};
+    key.type = key.len == 32 ? KEY_ED25519 : KEY_SECP256K1;
+    if (key.len != 32 && key.len != PUBLIC_KEY_MAX)
+        return err_set(err, "a public key has 64 (Ed25519) or 66 (secp256k1) hex digits");
+    if (!hex_decode(hex, strlen(hex), key.bytes, key.len))
+        return err_set(err, "--pubkey is not hex");
+    *ret = key;
+    return true;
+}
+
+/* ---- by flags ------------------------------------------------------------------- */
+
+static int run_for_file(const struct command *self, const struct state_options *o,
+    enum state_need need, state_run *run, void *ctx)
+{
+    struct state_target target = {0};
+    struct err err;
+    if (o->config != NULL)
+        return command_usage(self, "--state-file and --config exclude each other");
+    if (need == STATE_NEED_IDENTITY &&
+        (o->chain == NULL || (o->key_file == NULL) == (o->pubkey == NULL)))
+        return command_usage(self, "--state-file needs --chain, and --key or --pubkey");
+    if (strlen(o->state_file) >= sizeof target.path)
+        return command_usage(self, "the path of the state file is too long");
+    if (o->chain != NULL && strlen(o->chain) > CHAIN_ID_MAX)
+        return command_usage(self, "a chain id has at most %d characters", CHAIN_ID_MAX);
+    snprintf(target.path, sizeof target.path, "%s", o->state_file);
+    snprintf(target.chain_id, sizeof target.chain_id, "%s", o->chain != NULL ? o->chain : "");
+    if ((o->key_file != NULL && !load_public(&target.key, o->key_file, 0, 0, &err)) ||
+        (o->pubkey != NULL && !parse_public(&target.key, o->pubkey, &err)))
+        return command_failed("%s", err.text);
+    return run(&target, ctx);
+}
+
+/* ---- by configuration ------------------------------------------------------------ */
+
+static int run_for_chain(
+    const struct config_chain *chain, enum state_need need, state_run *run, void *ctx)
+{
+    struct state_target target = {0};
+    struct err err;
+    snprintf(target.path, sizeof target.path, "%s", chain->state_file);
+    snprintf(target.chain_id, sizeof target.chain_id, "%s", chain->id);
+    if (need == STATE_NEED_IDENTITY &&
+        !load_public(&target.key, chain->key_file, (enum key_type)chain->key_type,
+            (enum key_file_format)chain->key_format, &err))
+        return command_failed("chain %s: %s", chain->id, err.text);
+    return run(&target, ctx);
+}
+
+static int run_for_chains(const struct config *config, const struct state_options *o,
+    enum state_need need, bool one, state_run *run, void *ctx)
+{
+    int exit_code = EXIT_DONE;
+    size_t n = 0;
+    if (one && o->chain == NULL && config->chains_n > 1)
+        return command_failed("the configuration has %zu chains: say which with --chain",
+            config->chains_n);
+    for (size_t i = 0; i < config->chains_n; i++) {
+        if (o->chain != NULL && strcmp(o->chain, config->chains[i].id) != 0)
+            continue;
+        n++;
+        int code = run_for_chain(&config->chains[i], need, run, ctx);
+        exit_code = code != EXIT_DONE ? code : exit_code;
+    }
+    if (n == 0 && o->chain != NULL)
+        return command_failed("there is no chain %s in the configuration", o->chain);
+    return n > 0 ? exit_code : command_failed("there is no chain in the configuration");
+}
+
+static int run_for_config(
+    const struct state_options *o, enum state_need need, bool one, state_run *run, void *ctx)
+{
+    struct config config = {0};
+    struct problems problems = {0};
+    bool ok = config_read(&config, config_path(o->config), &problems);
+    for (size_t i = 0; i < problems.n; i++)
+        if (!problems.list[i].is_warning)
+            command_failed("%s", problems.list[i].text);
+    problems_free(&problems);
+    int exit_code = ok ? run_for_chains(&config, o, need, one, run, ctx) : EXIT_FAILED;
+    config_free(&config);
+    return exit_code;
+}
+
+int state_for_each(const struct command *self, const struct state_options *o, enum state_need need,
+    bool one, state_run *run, void *ctx)
+{
+    struct err err;
+    if (!crypto_start(&err))
+        return command_failed("%s", err.text);
+    if (o->state_file != NULL)
+        return run_for_file(self, o, need, run, ctx);
+    if (o->key_file != NULL || o->pubkey != NULL)
+        return command_usage(self, "--key and --pubkey go with --state-file");
+    return run_for_config(o, need, one, run, ctx);
+}
