@@ -14,6 +14,7 @@ int main(int argc, char **argv)
         command_check,
         command_softsign,
         command_pubkey,
+        command_state,
         command_version,
         {0},
     };

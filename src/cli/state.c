@@ -68,8 +68,8 @@ static int init_one(const struct state_target *t, void *ctx)
     if (!journal_create(t->path, &rec, &err))
         return command_failed("chain %s: %s", t->chain_id, err.text);
     if (rec.mark.floor == 0)
-        command_status("Created", "state file %s for chain %s: nothing was signed yet", t->path,
-            t->chain_id);
+        command_status(
+            "Created", "state file %s for chain %s: nothing was signed yet", t->path, t->chain_id);
     else
         command_status("Created", "state file %s for chain %s: signs above height %" PRId64,
             t->path, t->chain_id, rec.mark.floor);
@@ -188,8 +188,8 @@ static bool merge(struct record *rec, const struct record *old, const struct sta
     return true;
 }
 
-static bool import_over(struct record *rec, const struct state_target *t, bool force, int *fd,
-    struct err *err)
+static bool import_over(
+    struct record *rec, const struct state_target *t, bool force, int *fd, struct err *err)
 {
     struct journal_view view;
     return open_locked(fd, &view, t, err) &&
@@ -340,8 +340,7 @@ static bool plan_repair(struct record *ret, const struct journal_view *view,
 static bool may_repair(
     const struct journal_view *view, const struct state_target *t, struct err *err)
 {
-    bool other_version =
-        view->form[0] == SLOT_OTHER_VERSION || view->form[1] == SLOT_OTHER_VERSION;
+    bool other_version = view->form[0] == SLOT_OTHER_VERSION || view->form[1] == SLOT_OTHER_VERSION;
     if (!other_version && !view->looks_foreign && view->newest < 0)
         return true;
     struct journal_view judged = *view;
@@ -388,7 +387,8 @@ static int repair_one(const struct state_target *t, void *ctx)
     bool ok = open_locked(&fd, &view, t, &err) && may_repair(&view, t, &err);
     if (ok && view.newest < 0 && (chain_if_given(t) == NULL || key_if_given(t) == NULL))
         ok = err_set(&err,
-            "no slot of the state file %s is readable: say whose it is with --chain and --pubkey or --key",
+            "no slot of the state file %s is readable: say whose it is with --chain and --pubkey "
+            "or --key",
             t->path);
     int exit_code = ok ? repair_locked(fd, &view, t, ctx) : command_failed("%s", err.text);
     fd_close(&fd);
@@ -431,8 +431,8 @@ static const struct command commands[] = {
                 "or --height with the chain's present height.\n"
                 "\n"
                 "Options:\n"
-                "      --height H         Sign nothing at or below this height [default: 0]\n"
-                STATE_OPTIONS_HELP,
+                "      --height H         Sign nothing at or below this height [default: "
+                "0]\n" STATE_OPTIONS_HELP,
         .run = run_init,
     },
     {
@@ -443,59 +443,61 @@ static const struct command commands[] = {
                 "Usage: tmkms state show [OPTIONS]\n"
                 "\n"
                 "Options:\n"
-                "      --json             For scripts\n"
-                STATE_OPTIONS_HELP,
+                "      --json             For scripts\n" STATE_OPTIONS_HELP,
         .run = run_show,
     },
     {
         .name = "import",
         .summary = "Bring the history of another signer",
-        .help = "Bring the history of another signer\n"
-                "\n"
-                "Usage: tmkms state import [OPTIONS] FILE\n"
-                "\n"
-                "FILE is what `tmkms state export` printed, a state file of the Rust tmkms, or a\n"
-                "priv_validator_state.json of CometBFT. Of the last two only the height is used:\n"
-                "nothing at or below it is signed again. The other signer must be stopped for good.\n"
-                "The state file is made, or raised; it is never lowered without --force.\n"
-                "\n"
-                "Options:\n"
-                "      --format FORMAT    interchange, tmkms or cometbft [default: look at FILE]\n"
-                "      --force            Lower the state, and print what is lowered\n"
-                STATE_OPTIONS_HELP,
+        .help =
+            "Bring the history of another signer\n"
+            "\n"
+            "Usage: tmkms state import [OPTIONS] FILE\n"
+            "\n"
+            "FILE is what `tmkms state export` printed, a state file of the Rust tmkms, or a\n"
+            "priv_validator_state.json of CometBFT. Of the last two only the height is used:\n"
+            "nothing at or below it is signed again. The other signer must be stopped for good.\n"
+            "The state file is made, or raised; it is never lowered without --force.\n"
+            "\n"
+            "Options:\n"
+            "      --format FORMAT    interchange, tmkms or cometbft [default: look at FILE]\n"
+            "      --force            Lower the state, and print what is "
+            "lowered\n" STATE_OPTIONS_HELP,
         .run = run_import,
     },
     {
         .name = "export",
         .summary = "Print the history for another machine or another signer",
-        .help = "Print the history for another machine or another signer\n"
-                "\n"
-                "Usage: tmkms state export [OPTIONS]\n"
-                "\n"
-                "From then on only one of the two may sign.\n"
-                "\n"
-                "Options:\n"
-                "      --format FORMAT    interchange: everything, for `tmkms state import`; tmkms\n"
-                "                         (the Rust program) or cometbft: files that refuse\n"
-                "                         everything up to the last height [default: interchange]\n"
-                STATE_OPTIONS_HELP,
+        .help =
+            "Print the history for another machine or another signer\n"
+            "\n"
+            "Usage: tmkms state export [OPTIONS]\n"
+            "\n"
+            "From then on only one of the two may sign.\n"
+            "\n"
+            "Options:\n"
+            "      --format FORMAT    interchange: everything, for `tmkms state import`; tmkms\n"
+            "                         (the Rust program) or cometbft: files that refuse\n"
+            "                         everything up to the last height [default: "
+            "interchange]\n" STATE_OPTIONS_HELP,
         .run = run_export,
     },
     {
         .name = "repair",
         .summary = "Show what is wrong with a state file, and mend it",
-        .help = "Show what is wrong with a state file, and mend it\n"
-                "\n"
-                "Usage: tmkms state repair [OPTIONS]\n"
-                "\n"
-                "Nothing at or below the highest height in the file is signed again. What a damaged\n"
-                "slot held is not known: the first height asked for is not signed either, unless\n"
-                "--height says how far the chain is. A state is never lowered. A good one is raised\n"
-                "to --height.\n"
-                "\n"
-                "Options:\n"
-                "      --height H         The chain's present height: sign nothing at or below it\n"
-                STATE_OPTIONS_HELP,
+        .help =
+            "Show what is wrong with a state file, and mend it\n"
+            "\n"
+            "Usage: tmkms state repair [OPTIONS]\n"
+            "\n"
+            "Nothing at or below the highest height in the file is signed again. What a damaged\n"
+            "slot held is not known: the first height asked for is not signed either, unless\n"
+            "--height says how far the chain is. A state is never lowered. A good one is raised\n"
+            "to --height.\n"
+            "\n"
+            "Options:\n"
+            "      --height H         The chain's present height: sign nothing at or below "
+            "it\n" STATE_OPTIONS_HELP,
         .run = run_repair,
     },
     {0},

@@ -27,13 +27,14 @@ static const char *form_name(enum slot_form form)
 void state_words(const struct watermark *mark, char out[STATE_WORDS_MAX])
 {
     const struct signable *last = &mark->last;
-    int n = last->step == STEP_NONE
-                ? snprintf(out, STATE_WORDS_MAX, "no signature is recorded")
-                : snprintf(out, STATE_WORDS_MAX, "%s at %" PRId64 "/%" PRId32 " is the last signed",
-                      step_name(last->step), last->height, last->round);
-    if (mark->floor > 0)
-        snprintf(out + n, STATE_WORDS_MAX - (size_t)n, ", nothing at or below height %" PRId64,
-            mark->floor);
+    bool floor_counts = mark->floor >= last->height;
+    if (floor_counts && mark->floor == 0)
+        snprintf(out, STATE_WORDS_MAX, "nothing was signed yet");
+    else if (floor_counts)
+        snprintf(out, STATE_WORDS_MAX, "signs above height %" PRId64, mark->floor);
+    else
+        snprintf(out, STATE_WORDS_MAX, "signs after the %s at %" PRId64 "/%" PRId32,
+            step_name(last->step), last->height, last->round);
 }
 
 static void time_text(const struct timestamp *t, char out[TIME_TEXT_MAX])

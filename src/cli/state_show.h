@@ -6,7 +6,7 @@
 
 enum { STATE_WORDS_MAX = 160 };
 
-/* "precommit at 5/0 is the last signed, nothing at or below height 3". */
+/* From where on it signs: "signs above height 36", "signs after the precommit at 36/0". */
 void state_words(const struct watermark *mark, char out[STATE_WORDS_MAX]);
 
 /* To standard output; view has a record that counts. holder: the process that uses the file, or 0. */

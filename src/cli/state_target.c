@@ -78,8 +78,8 @@ static int run_for_chains(const struct config *config, const struct state_option
     int exit_code = EXIT_DONE;
     size_t n = 0;
     if (one && o->chain == NULL && config->chains_n > 1)
-        return command_failed("the configuration has %zu chains: say which with --chain",
-            config->chains_n);
+        return command_failed(
+            "the configuration has %zu chains: say which with --chain", config->chains_n);
     for (size_t i = 0; i < config->chains_n; i++) {
         if (o->chain != NULL && strcmp(o->chain, config->chains[i].id) != 0)
             continue;

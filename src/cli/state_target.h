@@ -24,11 +24,11 @@ struct state_options {
         0, "pubkey", &(o).pubkey, NULL                                                             \
     }
 #define STATE_OPTIONS_HELP                                                                         \
-    "  -c, --config FILE      Configuration [default: $TMKMS_CONFIG_FILE, or tmkms.toml]\n"         \
-    "      --chain ID         The chain, where there are several; may also stand as an argument\n"  \
-    "      --state-file FILE  Without a configuration: the state file, with --chain and\n"           \
-    "      --key KEYFILE      the key whose state it is, or\n"                                       \
-    "      --pubkey HEX       its public key\n"                                                      \
+    "  -c, --config FILE      Configuration [default: $TMKMS_CONFIG_FILE, or tmkms.toml]\n"        \
+    "      --chain ID         The chain, where there are several; may also stand as an argument\n" \
+    "      --state-file FILE  Without a configuration: the state file, with --chain and\n"         \
+    "      --key KEYFILE      the key whose state it is, or\n"                                     \
+    "      --pubkey HEX       its public key\n"                                                    \
     "  -h, --help             Print help\n"
 
 /* What a command needs to know besides the path. */
