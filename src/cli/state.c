@@ -58,6 +58,14 @@ static bool open_locked(
            journal_view(view, *fd, t->path, &state_io_system, err);
 }
 
+static int done(const char *what, const struct state_target *t, const struct record *rec)
+{
+    char text[STATE_WORDS_MAX];
+    state_words(&rec->mark, text);
+    command_status(what, "state file %s for chain %s: %s", t->path, t->chain_id, text);
+    return EXIT_DONE;
+}
+
 /* ---- init ------------------------------------------------------------------------ */
 
 static int init_one(const struct state_target *t, void *ctx)
@@ -67,13 +75,7 @@ static int init_one(const struct state_target *t, void *ctx)
     snprintf(rec.chain_id, sizeof rec.chain_id, "%s", t->chain_id);
     if (!journal_create(t->path, &rec, &err))
         return command_failed("chain %s: %s", t->chain_id, err.text);
-    if (rec.mark.floor == 0)
-        command_status(
-            "Created", "state file %s for chain %s: nothing was signed yet", t->path, t->chain_id);
-    else
-        command_status("Created", "state file %s for chain %s: signs above height %" PRId64,
-            t->path, t->chain_id, rec.mark.floor);
-    return EXIT_DONE;
+    return done("Created", t, &rec);
 }
 
 static int run_init(const struct command *self, int argc, char **argv)
@@ -157,14 +159,6 @@ static bool read_import(
     return ok || err_prefix(err, "cannot import %s", im->file);
 }
 
-static int import_done(const char *what, const struct state_target *t, const struct record *rec)
-{
-    char text[STATE_WORDS_MAX];
-    state_words(&rec->mark, text);
-    command_status(what, "state file %s for chain %s: %s", t->path, t->chain_id, text);
-    return EXIT_DONE;
-}
-
 /* Without --force the result refuses everything that the file or the import refuses. */
 static bool merge(struct record *rec, const struct record *old, const struct state_target *t,
     bool force, struct err *err)
@@ -212,12 +206,12 @@ static int import_one(const struct state_target *t, void *ctx)
     if (access(t->path, F_OK) != 0 && errno == ENOENT) {
         if (!journal_create(t->path, &rec, &err))
             return command_failed("%s", err.text);
-        return import_done("Created", t, &rec);
+        return done("Created", t, &rec);
     }
     int fd = -1;
     bool ok = import_over(&rec, t, im->force, &fd, &err);
     fd_close(&fd);
-    return ok ? import_done("Imported", t, &rec) : command_failed("%s", err.text);
+    return ok ? done("Imported", t, &rec) : command_failed("%s", err.text);
 }
 
 static int run_import(const struct command *self, int argc, char **argv)

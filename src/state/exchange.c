@@ -255,12 +255,12 @@ struct bytes exchange_write(
         return export_render(rec, out);
     case EXCHANGE_RUST:
         n = snprintf((char *)out, RECORD_LINE_MAX,
-            "{\"height\":\"%" PRId64 "\",\"round\":\"%d\",\"step\":2,\"block_id\":null}", height,
+            "{\"height\":\"%" PRId64 "\",\"round\":\"%d\",\"step\":2,\"block_id\":null}\n", height,
             INT32_MAX);
         break;
     case EXCHANGE_COMETBFT:
         n = snprintf((char *)out, RECORD_LINE_MAX,
-            "{\n  \"height\": \"%" PRId64 "\",\n  \"round\": %d,\n  \"step\": 3\n}", height,
+            "{\n  \"height\": \"%" PRId64 "\",\n  \"round\": %d,\n  \"step\": 3\n}\n", height,
             INT32_MAX);
         break;
     }
