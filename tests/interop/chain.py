@@ -339,7 +339,7 @@ class Signer:
         self.config.write_text(text)
 
     def init_state(self, chain_id):
-        run([BINARY, "state", "init", "-c", self.config, chain_id])
+        run([BINARY, "state", "init", "-c", self.config, "--chain", chain_id])
 
     def start(self):
         self.process.start()
