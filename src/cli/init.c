@@ -9,9 +9,9 @@
 #include "base/fd.h"
 #include "cli/command.h"
 #include "crypto/aead.h"
-#include "crypto/encode.h"
 #include "crypto/key.h"
 #include "crypto/secret.h"
+#include "keyring/key_file.h"
 
 /* The chains that people run with the Rust program, with their present chain ids. */
 struct network {
@@ -218,14 +218,11 @@ static bool make_folders(struct plan *plan, const char *dir, struct err *err)
 static bool write_identity(const struct plan *plan, struct err *err)
 {
     uint8_t seed[ED25519_SEED_LEN];
-    char text[64];
     if (!crypto_start(err))
         return false;
     random_bytes(seed, sizeof seed);
-    bool ok = base64_encode(bytes_of(seed, sizeof seed), text, sizeof text) &&
-              fd_create_durable(plan->identity, text, strlen(text), plan->force, err);
+    bool ok = key_file_write(plan->identity, seed, plan->force, err);
     secret_wipe(seed, sizeof seed);
-    secret_wipe(text, sizeof text);
     return ok;
 }
 

@@ -5,11 +5,10 @@
 #include "base/fd.h"
 #include "cli/command.h"
 #include "crypto/aead.h"
-#include "crypto/encode.h"
 #include "crypto/secret.h"
 #include "keyring/key_file.h"
 
-enum { PRIVATE_LEN = 32, PRIVATE_BASE64_LEN = 44 };
+enum { PRIVATE_LEN = 32 };
 
 /* The Rust program's names of the two uses; each stands for one type of key there. */
 static bool type_of(const char *name, enum key_type *ret)
@@ -20,18 +19,6 @@ static bool type_of(const char *name, enum key_type *ret)
         return true;
     command_failed("unknown key type: %s (must be 'account' or 'consensus')", name);
     return false;
-}
-
-/* The file holds the 32 private bytes as base64, without a line end. */
-static bool write_key_file(const char *path, const uint8_t *private, bool replace, struct err *err)
-{
-    char *text = secret_alloc(PRIVATE_BASE64_LEN + 1, err);
-    if (text == NULL)
-        return false;
-    bool ok = base64_encode(bytes_of(private, PRIVATE_LEN), text, PRIVATE_BASE64_LEN + 1) &&
-              fd_create_durable(path, text, PRIVATE_BASE64_LEN, replace, err);
-    secret_free(text);
-    return ok;
 }
 
 static int not_written(const char *path, bool replace, const struct err *err)
@@ -64,7 +51,7 @@ static int generate(const char *path, enum key_type type, bool replace)
         secret_free(private);
         return command_failed("%s", err.text);
     }
-    bool ok = write_key_file(path, private, replace, &err);
+    bool ok = key_file_write(path, private, replace, &err);
     secret_free(private);
     if (!ok)
         return not_written(path, replace, &err);
@@ -131,7 +118,7 @@ static int import(
         command_warn("%s", warning.text);
     signing_key_free(key);
     bool is_secp256k1 = file->type == KEY_SECP256K1;
-    ok = write_key_file(out, file->private, replace, &err);
+    ok = key_file_write(out, file->private, replace, &err);
     secret_free(file);
     if (!ok)
         return not_written(out, replace, &err);

@@ -232,3 +232,16 @@ bool key_file_read(struct key_file **ret, struct signing_key **key, int fd, cons
     *ret = k;
     return true;
 }
+
+bool key_file_write(
+    const char *path, const uint8_t private[PRIVATE_LEN], bool replace, struct err *err)
+{
+    enum { TEXT_LEN = 44 };
+    char *text = secret_alloc(TEXT_LEN + 1, err);
+    if (text == NULL)
+        return false;
+    bool ok = base64_encode(bytes_of(private, PRIVATE_LEN), text, TEXT_LEN + 1) &&
+              fd_create_durable(path, text, TEXT_LEN, replace, err);
+    secret_free(text);
+    return ok;
+}

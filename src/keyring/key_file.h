@@ -26,6 +26,11 @@ bool key_file_read(struct key_file **ret, struct signing_key **key, int fd, cons
     enum key_type type, enum key_file_format format, struct err *warning,
     struct err *err) ATTR_MUST_USE;
 
+/* key_file_write writes a seed or scalar as base64 without a line end, mode 0600, so that the file is
+ * complete or absent after a power loss. replace: an existing file is replaced, else an error. */
+bool key_file_write(
+    const char *path, const uint8_t private[32], bool replace, struct err *err) ATTR_MUST_USE;
+
 /* Opens a key file for key_file_read and keyring_load_fd; -1 and err. */
 int key_file_open(const char *path, struct err *err) ATTR_MUST_USE;
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "folder.h"
 #include "keyring/keyring.h"
 #include "run.h"
 #include "state/journal.h"
@@ -77,9 +78,8 @@ static int enter(void **state)
 static int leave(void **state)
 {
     (void)state;
-    const char *const rm[] = {"/bin/rm", "-rf", dir, NULL};
-    run_in(&r, NULL, rm);
-    return r.exit_code;
+    folder_remove(dir);
+    return 0;
 }
 
 static void check(int exit_code)

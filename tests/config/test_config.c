@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "config/config.h"
 #include "config/sample.h"
+#include "sandbox/sandbox.h"
 
 static struct config config;
 static struct problems problems;
@@ -419,6 +421,28 @@ static void a_file_is_read_and_a_missing_one_is_named(void **state)
     expect(false, "Is a directory");
 }
 
+/* The config child has no right to open anything, and every way out of the parser must do without. */
+static void parsing_needs_nothing_from_outside(void **state)
+{
+    (void)state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        static const char *const bad[] = {"[=]\n", "a = ", "\xff", "[[chain]]\nid = 3\nx = 1\n"};
+        struct err err;
+        if (!sandbox_enter(SANDBOX_CONFIG, &err))
+            _exit(2);
+        bool ok = parse(sample_text);
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+            ok = ok && !parse(bad[i]) && problems.errors_n > 0;
+        _exit(ok ? 0 : 3);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void the_path_comes_from_three_places(void **state)
 {
     (void)state;
@@ -465,6 +489,7 @@ int main(void)
         cmocka_unit_test(a_hostile_file_gets_a_bounded_answer),
         cmocka_unit_test(damaged_files_get_an_answer),
         cmocka_unit_test(a_file_is_read_and_a_missing_one_is_named),
+        cmocka_unit_test(parsing_needs_nothing_from_outside),
         cmocka_unit_test(the_path_comes_from_three_places),
         cmocka_unit_test(equal_files_give_equal_bytes),
     };
