@@ -303,6 +303,52 @@ static void at_most_one_sign_bytes_over_all_crashes(void **state)
         explore_all(3, 128);
 }
 
+/* ---- the commands ------------------------------------------------------------------------------- */
+
+static struct record floor_record(uint64_t sequence, int64_t floor)
+{
+    struct record r = {
+        .sequence = sequence, .key = *signing_key_public(key), .mark = {.floor = floor}};
+    memcpy(r.chain_id, chain_id, sizeof chain_id);
+    return r;
+}
+
+/* Wherever a replacement ends, the old record or the new one counts. */
+static void a_replacement_is_whole_or_absent(void **state)
+{
+    (void)state;
+    struct record older = floor_record(6, 60), newer = floor_record(7, 70),
+                  wanted = floor_record(0, 90);
+    uint8_t raw[JOURNAL_SIZE];
+    slot_render(&older, raw);
+    slot_render(&newer, raw + SLOT_SIZE);
+    static struct sim_disk disk, after;
+    struct state_io io = sim_disk_io(&disk), io_after = sim_disk_io(&after);
+    int old_counts = 0, new_counts = 0;
+    for (int at = 0; at < 6; at++) {
+        for (enum sim_fault fault = SIM_DIE; fault <= SIM_SYNC_EIO; fault++) {
+            struct journal_view view;
+            struct err err;
+            sim_disk_init(&disk, raw, 128);
+            sim_disk_restart(&disk, fault, at);
+            assert_true(journal_view(&view, -1, "state", &io, &err) && view.is_intact);
+            bool ok = journal_replace(-1, "state", &view, &wanted, &io, &err);
+            assert_int_equal(ok, !disk.fault_hit);
+            after = disk;
+            for (long n = 0; sim_disk_power_loss(&after, n); n++) {
+                assert_true(journal_view(&view, -1, "state", &io_after, &err));
+                assert_true(
+                    journal_view_check(&view, "state", chain_id, signing_key_public(key), &err));
+                int64_t height = view.slot[view.newest].mark.floor;
+                assert_true(height == 90 || (height == 70 && !ok));
+                *(height == 90 ? &new_counts : &old_counts) += 1;
+                after = disk;
+            }
+        }
+    }
+    assert_true(old_counts > 10 && new_counts > 10);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -326,6 +372,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(at_most_one_sign_bytes_over_all_crashes),
+        cmocka_unit_test(a_replacement_is_whole_or_absent),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

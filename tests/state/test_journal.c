@@ -15,7 +15,6 @@
 
 #include "base/log.h"
 #include "state/journal.h"
-#include "state/sim_disk.h"
 
 static const char chain_id[] = "journal-1";
 static const struct public_key key = {.type = KEY_ED25519, .len = 32, .bytes = {1, 2, 3}};
@@ -559,40 +558,6 @@ static void create_leaves_an_existing_file_alone(void **state)
     state_close(s);
 }
 
-/* Wherever a replacement ends, the old record or the new one counts. */
-static void a_replacement_is_whole_or_absent(void **state)
-{
-    (void)state;
-    struct record older = record_at(6, 60), newer = record_at(7, 70), wanted = record_at(0, 90);
-    uint8_t raw[JOURNAL_SIZE];
-    slot_render(&older, raw);
-    slot_render(&newer, raw + SLOT_SIZE);
-    static struct sim_disk disk, after;
-    struct state_io io = sim_disk_io(&disk), io_after = sim_disk_io(&after);
-    int old_counts = 0, new_counts = 0;
-    for (int at = 0; at < 6; at++) {
-        for (enum sim_fault fault = SIM_DIE; fault <= SIM_SYNC_EIO; fault++) {
-            struct journal_view view;
-            struct err err;
-            sim_disk_init(&disk, raw, 128);
-            sim_disk_restart(&disk, fault, at);
-            assert_true(journal_view(&view, -1, path, &io, &err) && view.is_intact);
-            bool ok = journal_replace(-1, path, &view, &wanted, &io, &err);
-            assert_int_equal(ok, !disk.fault_hit);
-            after = disk;
-            for (long n = 0; sim_disk_power_loss(&after, n); n++) {
-                assert_true(journal_view(&view, -1, path, &io_after, &err));
-                assert_true(journal_view_check(&view, path, chain_id, &key, &err));
-                int64_t height = view.slot[view.newest].mark.last.height;
-                assert_true(height == 90 || (height == 70 && !ok));
-                *(height == 90 ? &new_counts : &old_counts) += 1;
-                after = disk;
-            }
-        }
-    }
-    assert_true(old_counts > 10 && new_counts > 10);
-}
-
 static int set_up(void **state)
 {
     (void)state;
@@ -630,7 +595,6 @@ int main(void)
         cmocka_unit_test(what_is_not_a_file_is_refused),
         cmocka_unit_test(one_writer),
         cmocka_unit_test(create_leaves_an_existing_file_alone),
-        cmocka_unit_test(a_replacement_is_whole_or_absent),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
