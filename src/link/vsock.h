@@ -1,0 +1,51 @@
+/* vsock: connections between an enclave and its parent, or their stand-in over unix sockets.
+ *
+ * The stand-in (`--vsock-uds PATH`, the convention of Firecracker and vhost-device-vsock): a
+ * connection from the guest to port P of its parent arrives at the unix socket PATH_P; the host
+ * reaches port P of the guest by connecting to PATH and saying "CONNECT P\n", which is answered by
+ * "OK <number>\n". With no path the kernel's AF_VSOCK is used. */
+#ifndef TMKMS_LINK_VSOCK_H
+#define TMKMS_LINK_VSOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+enum { VSOCK_PATH_MAX = 92, VSOCK_CID_PARENT = 3, VSOCK_CID_ANY = -1 };
+
+/* How this process reaches the other side; plain data. */
+struct vsock {
+    char uds[VSOCK_PATH_MAX]; /* "": AF_VSOCK */
+};
+
+/* vsock_from takes the path of --vsock-uds, else $TMKMS_VSOCK_UDS, else AF_VSOCK. */
+bool vsock_from(struct vsock *ret, const char *uds_option, struct err *err) ATTR_MUST_USE;
+
+/* ---- inside the enclave ---- */
+
+/* vsock_dial_parent connects to a port of the parent. Blocking until deadline_us (monotonic); the
+ * descriptor is blocking and close-on-exec. -1 and err on failure. */
+int vsock_dial_parent(const struct vsock *v, uint32_t port, uint64_t deadline_us, struct err *err);
+/* The same without waiting: a non-blocking descriptor that is connecting (EINPROGRESS) or
+ * connected. */
+int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *err);
+
+/* vsock_listen_guest listens where the parent reaches this enclave's port. With the stand-in that
+ * is PATH itself: vsock_accept_guest reads the CONNECT line (deadline 1 s a connection, so call it
+ * in a process that may wait) and answers ports other than this one by closing. */
+int vsock_listen_guest(const struct vsock *v, uint32_t port, struct err *err);
+int vsock_accept_guest(const struct vsock *v, int listener, uint32_t port, struct err *err);
+
+/* ---- on the parent ---- */
+
+/* vsock_dial_guest connects to a port of the enclave with this CID (ignored by the stand-in). */
+int vsock_dial_guest(const struct vsock *v, uint32_t cid, uint32_t port, uint64_t deadline_us, struct err *err);
+/* vsock_listen_parent listens where enclaves reach the parent's port (CID any, or PATH_P; a stale
+ * socket file that nobody listens on is replaced, a live one is an error). Non-blocking. */
+int vsock_listen_parent(const struct vsock *v, uint32_t port, struct err *err);
+/* The CID of the peer of an accepted connection; with the stand-in 0. */
+uint32_t vsock_peer_cid(int fd);
+
+#endif

@@ -1,0 +1,31 @@
+/* push: what the host says to the enclave's config port (5050) and the answer. Wire: the 8 bytes "TMKMSv1\n",
+ * u32be length (at most PUSH_MAX), a JSON object; the answer has the same form. One request a connection; both
+ * sides have deadlines.
+ *
+ *   {"op":"config","config":{the tree of tmkms.toml, with secrets read from files put in place},
+ *    "credentials":{"aws_key_id","aws_secret_key","aws_session_token","expires"},"verbose":bool}
+ *      -> {"ok":true,"state":"ready","keys":[{"chain_id","public_key" (in the chain's format),"hex"}],
+ *          "measured_config":hex48,"pcr16":hex48}
+ *   {"op":"keygen","kms":{place},"credentials":{...},"nonce":hex}
+ *      -> {"ok":true,"ciphertext":base64,"public_key":hex,"document":base64}
+ *   {"op":"attest","nonce":hex,"user_data":hex}   -> {"ok":true,"document":base64}
+ *   {"op":"ping"}                                  -> {"ok":true,"state":"waiting"|"ready"}
+ *   any failure                                    -> {"ok":false,"error":"in words"} */
+#ifndef TMKMS_NITRO_PUSH_H
+#define TMKMS_NITRO_PUSH_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+#include "base/err.h"
+
+enum { PUSH_PORT = 5050, PUSH_MAX = 256 * 1024 };
+
+/* push_write and push_read move one framed JSON object over a blocking descriptor until deadline_us. */
+bool push_write(int fd, const json_t *message, uint64_t deadline_us, struct err *err) ATTR_MUST_USE;
+/* NULL and err: cut short, oversized, too slow, not JSON. Nesting is bounded. The result is the caller's. */
+json_t *push_read(int fd, uint64_t deadline_us, struct err *err);
+
+#endif
