@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 void fd_close(int *fd)
 {
@@ -66,6 +69,60 @@ bool fd_write_exact(int fd, const void *buf, size_t n)
     while (n > 0) {
         ssize_t put = write(fd, p, n);
         if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return false;
+        p += put;
+        n -= (size_t)put;
+    }
+    return true;
+}
+
+bool fd_wait(int fd, short events, uint64_t deadline_us)
+{
+    for (;;) {
+        uint64_t now = clock_monotonic_us();
+        if (now >= deadline_us) {
+            errno = ETIMEDOUT;
+            return false;
+        }
+        uint64_t ms = (deadline_us - now + 999) / 1000;
+        struct pollfd p = {.fd = fd, .events = events};
+        int rc = poll(&p, 1, ms > INT_MAX ? INT_MAX : (int)ms);
+        if (rc > 0)
+            return true;
+        if (rc < 0 && errno != EINTR)
+            return false;
+    }
+}
+
+bool fd_read_before(int fd, void *buf, size_t n, uint64_t deadline_us)
+{
+    uint8_t *p = buf;
+    while (n > 0) {
+        if (!fd_wait(fd, POLLIN, deadline_us))
+            return false;
+        ssize_t got = recv(fd, p, n, MSG_DONTWAIT);
+        if (got < 0 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (got == 0)
+            errno = 0;
+        if (got <= 0)
+            return false;
+        p += got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+
+bool fd_write_before(int fd, const void *buf, size_t n, uint64_t deadline_us)
+{
+    const uint8_t *p = buf;
+    while (n > 0) {
+        if (!fd_wait(fd, POLLOUT, deadline_us))
+            return false;
+        ssize_t put = send(fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (put < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (put <= 0)
             return false;

@@ -24,6 +24,12 @@ bool fd_read_all(int fd, void *buf, size_t cap, size_t *ret_n, struct err *err) 
 bool fd_read_exact(int fd, void *buf, size_t n) ATTR_MUST_USE;
 bool fd_write_exact(int fd, const void *buf, size_t n) ATTR_MUST_USE;
 
+/* The same on a stream socket, blocking or not, but no longer than until deadline_us (monotonic): then
+ * false with errno ETIMEDOUT. fd_wait waits for poll(2) events. */
+bool fd_read_before(int fd, void *buf, size_t n, uint64_t deadline_us) ATTR_MUST_USE;
+bool fd_write_before(int fd, const void *buf, size_t n, uint64_t deadline_us) ATTR_MUST_USE;
+bool fd_wait(int fd, short events, uint64_t deadline_us) ATTR_MUST_USE;
+
 /* fd_create_durable creates path with mode 0600 and the given content so that after a power loss
  * the file is either complete or absent: temporary file, fsync, link or rename, fsync of the
  * folder. replace: an existing file is replaced; otherwise an existing file is an error and stays

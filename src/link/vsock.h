@@ -41,7 +41,8 @@ int vsock_accept_guest(const struct vsock *v, int listener, uint32_t port, struc
 /* ---- on the parent ---- */
 
 /* vsock_dial_guest connects to a port of the enclave with this CID (ignored by the stand-in). */
-int vsock_dial_guest(const struct vsock *v, uint32_t cid, uint32_t port, uint64_t deadline_us, struct err *err);
+int vsock_dial_guest(
+    const struct vsock *v, uint32_t cid, uint32_t port, uint64_t deadline_us, struct err *err);
 /* vsock_listen_parent listens where enclaves reach the parent's port (CID any, or PATH_P; a stale
  * socket file that nobody listens on is replaced, a live one is an error). Non-blocking. */
 int vsock_listen_parent(const struct vsock *v, uint32_t port, struct err *err);
