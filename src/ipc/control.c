@@ -25,6 +25,16 @@ static size_t control_size(uint32_t kind)
         [CONTROL_FAILED] = CONTROL_TEXT_MAX,
         [CONTROL_WARNING] = CONTROL_TEXT_MAX,
         [CONTROL_END] = CHAIN_ID_MAX + 1,
+        [CONTROL_NSM] = CHAIN_ID_MAX + 1,
+        [CONTROL_DOCUMENT_ASK] = CHAIN_ID_MAX + 1,
+        [CONTROL_DOCUMENT] = sizeof(struct control_document),
+        [CONTROL_SEALED_ADD] = sizeof(struct control_sealed),
+        [CONTROL_IDENTITY_OPEN] = sizeof(struct control_sealed),
+        [CONTROL_IDENTITY] = CHAIN_ID_MAX + 1,
+        [CONTROL_KEYGEN] = sizeof(struct control_keygen),
+        [CONTROL_KEYGEN_DONE] = sizeof(struct control_keygen_done),
+        [CONTROL_LINK_ASK] = CHAIN_ID_MAX + 1,
+        [CONTROL_LINK] = CHAIN_ID_MAX + 1,
     };
     size_t known = sizeof sizes / sizeof sizes[0];
     return kind < known && sizes[kind] > 0 ? offsetof(struct control, u) + sizes[kind] : 0;
@@ -70,7 +80,24 @@ static bool control_is_sound(const struct control *c)
     case CONTROL_CHANNEL:
     case CONTROL_CHAIN_DROP:
     case CONTROL_END:
+    case CONTROL_NSM:
+    case CONTROL_DOCUMENT_ASK:
+    case CONTROL_IDENTITY:
+    case CONTROL_LINK_ASK:
+    case CONTROL_LINK:
         return TERMINATED(c->u.chain_id);
+    case CONTROL_DOCUMENT:
+        return c->u.document.n <= sizeof c->u.document.document;
+    case CONTROL_SEALED_ADD:
+        return chain_is_sound(&c->u.sealed.chain) && c->u.sealed.envelope_n <= KMS_BLOB_MAX;
+    case CONTROL_IDENTITY_OPEN:
+        return c->u.sealed.envelope_n <= KMS_BLOB_MAX;
+    case CONTROL_KEYGEN:
+        return c->u.keygen.envelope_n <= KMS_BLOB_MAX && c->u.keygen.ciphertext_n <= KMS_BLOB_MAX &&
+               c->u.keygen.nonce_n <= sizeof c->u.keygen.nonce;
+    case CONTROL_KEYGEN_DONE:
+        return public_key_is_sound(&c->u.keygen_done.key) &&
+               c->u.keygen_done.document.n <= sizeof c->u.keygen_done.document.document;
     case CONTROL_VALIDATOR_ADD:
     case CONTROL_VALIDATOR_DROP:
         return validator_is_sound(&c->u.validator);

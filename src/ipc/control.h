@@ -22,6 +22,18 @@
  *                        END                               asks for the same message back: all
  *                                                          before it has been taken in
  *
+ *   In an enclave, where keys are sealed and the state is kept by the parent:
+ *   monitor -> signer    NSM                               fd: the security module
+ *                        DOCUMENT_ASK                      an attestation document for the signer's own
+ *   signer  -> monitor   DOCUMENT        control_document  RSA key; KMS makes envelopes for it
+ *   monitor -> signer    SEALED_ADD      control_sealed    a chain with its key in an envelope; READY follows
+ *                        IDENTITY_OPEN   control_sealed    a connection identity key in an envelope
+ *   signer  -> monitor   IDENTITY                          fd: a memory file with the key, for the session
+ *   monitor -> signer    KEYGEN          control_keygen    a new key in an envelope
+ *   signer  -> monitor   KEYGEN_DONE     control_keygen_done
+ *   signer  -> monitor   LINK_ASK        chain id          the state's link to the parent is gone
+ *   monitor -> signer    LINK            chain id          fd: a new one; none: there is none yet
+ *
  *   child   -> monitor   FAILED          text              what it could not do; it goes on if it can
  *   monitor -> child     end of file                       the child ends cleanly
  */
@@ -32,8 +44,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "aws/kms.h"
 #include "base/attr.h"
 #include "config/config.h"
+#include "nitro/nsm.h"
 
 enum control_kind {
     CONTROL_CHAIN_ADD = 1,
@@ -49,6 +63,16 @@ enum control_kind {
     CONTROL_WARNING,
     CONTROL_END,
     CONTROL_CHAIN_UPDATE,
+    CONTROL_NSM,
+    CONTROL_DOCUMENT_ASK,
+    CONTROL_DOCUMENT,
+    CONTROL_SEALED_ADD,
+    CONTROL_IDENTITY_OPEN,
+    CONTROL_IDENTITY,
+    CONTROL_KEYGEN,
+    CONTROL_KEYGEN_DONE,
+    CONTROL_LINK_ASK,
+    CONTROL_LINK,
 };
 
 enum { CONTROL_TEXT_MAX = 1024 };
@@ -64,6 +88,29 @@ struct control_floor {
     int64_t hook_height; /* what the chain's state_hook said, -1: nothing */
 };
 
+struct control_document {
+    uint32_t n;
+    uint8_t document[NSM_DOCUMENT_MAX];
+};
+
+struct control_sealed {
+    struct config_chain chain; /* SEALED_ADD */
+    uint32_t envelope_n;
+    uint8_t envelope[KMS_BLOB_MAX];
+};
+
+struct control_keygen {
+    uint32_t envelope_n, ciphertext_n, nonce_n;
+    uint8_t envelope[KMS_BLOB_MAX];
+    uint8_t ciphertext[KMS_BLOB_MAX];
+    uint8_t nonce[64];
+};
+
+struct control_keygen_done {
+    struct public_key key;
+    struct control_document document; /* its user_data binds ciphertext and key (doc/keygen.md) */
+};
+
 struct control {
     uint32_t kind; /* enum control_kind */
     union {
@@ -72,6 +119,10 @@ struct control {
         struct control_chain channel;
         struct control_floor floor;
         struct config_validator validator;
+        struct control_document document;
+        struct control_sealed sealed;
+        struct control_keygen keygen;
+        struct control_keygen_done keygen_done;
         char text[CONTROL_TEXT_MAX];
     } u;
 };

@@ -215,22 +215,29 @@ static bool load(struct key_file *k, enum key_type type, enum key_file_format fo
     return err_set(err, "unknown key format %d", (int)format);
 }
 
+bool key_file_parse(struct key_file **ret, struct signing_key **key, struct bytes text,
+    enum key_type type, enum key_file_format format, struct err *err)
+{
+    struct key_file *k = secret_alloc(sizeof *k, err);
+    bool ok = k != NULL && load(k, type, format, text, err) &&
+              signing_key_create(key, k->type, k->form, bytes_of(k->private, k->n), err);
+    if (!ok) {
+        secret_free(k);
+        return false;
+    }
+    *ret = k;
+    return true;
+}
+
 bool key_file_read(struct key_file **ret, struct signing_key **key, int fd, const char *path,
     enum key_type type, enum key_file_format format, struct err *warning, struct err *err)
 {
     uint8_t *text = NULL;
     size_t n = 0;
-    struct key_file *k = secret_alloc(sizeof *k, err);
-    bool ok = k != NULL && read_text(&text, &n, fd, path, warning, err) &&
-              load(k, type, format, bytes_of(text, n), err) &&
-              signing_key_create(key, k->type, k->form, bytes_of(k->private, k->n), err);
+    bool ok = read_text(&text, &n, fd, path, warning, err) &&
+              key_file_parse(ret, key, bytes_of(text, n), type, format, err);
     secret_free(text);
-    if (!ok) {
-        secret_free(k);
-        return err_prefix(err, "key file %s", path);
-    }
-    *ret = k;
-    return true;
+    return ok || err_prefix(err, "key file %s", path);
 }
 
 bool key_file_write(

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/bytes.h"
 #include "base/err.h"
 #include "config/key_format.h"
 #include "crypto/key.h"
@@ -30,6 +31,10 @@ bool key_file_read(struct key_file **ret, struct signing_key **key, int fd, cons
  * complete or absent after a power loss. replace: an existing file is replaced, else an error. */
 bool key_file_write(
     const char *path, const uint8_t private[32], bool replace, struct err *err) ATTR_MUST_USE;
+/* key_file_parse is key_file_read for the content of a file that is in memory (text: secret memory of the
+ * caller's). */
+bool key_file_parse(struct key_file **ret, struct signing_key **key, struct bytes text,
+    enum key_type type, enum key_file_format format, struct err *err) ATTR_MUST_USE;
 
 /* Opens a key file for key_file_read and keyring_load_fd; -1 and err. */
 int key_file_open(const char *path, struct err *err) ATTR_MUST_USE;

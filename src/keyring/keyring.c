@@ -24,3 +24,13 @@ bool keyring_load(struct signing_key **ret, const char *path, enum key_type type
     fd_close(&fd);
     return ok;
 }
+
+bool keyring_load_bytes(struct signing_key **ret, struct bytes text, enum key_type type,
+    enum key_file_format format, struct err *err)
+{
+    struct key_file *file = NULL;
+    if (!key_file_parse(&file, ret, text, type, format, err))
+        return false;
+    secret_free(file);
+    return true;
+}

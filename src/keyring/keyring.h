@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/attr.h"
+#include "base/bytes.h"
 #include "base/err.h"
 #include "config/key_format.h"
 #include "crypto/key.h"
@@ -22,5 +23,10 @@ bool keyring_load_fd(struct signing_key **ret, int fd, const char *path, enum ke
  * raw or base64, recognised by what the file holds. */
 bool keyring_load(struct signing_key **ret, const char *path, enum key_type type,
     enum key_file_format format, struct err *warning, struct err *err) ATTR_MUST_USE;
+
+/* keyring_load_bytes: the same for what is in memory (text: secret memory of the caller's), such as what
+ * KMS unsealed. */
+bool keyring_load_bytes(struct signing_key **ret, struct bytes text, enum key_type type,
+    enum key_file_format format, struct err *err) ATTR_MUST_USE;
 
 #endif
