@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "nitro/keygen.h"
 
 /* The size of a message of each kind: its header and the one union member it uses. 0: no such kind.
  */
@@ -93,7 +94,7 @@ static bool control_is_sound(const struct control *c)
     case CONTROL_IDENTITY_OPEN:
         return c->u.sealed.envelope_n <= KMS_BLOB_MAX;
     case CONTROL_KEYGEN:
-        return c->u.keygen.envelope_n <= KMS_BLOB_MAX && c->u.keygen.ciphertext_n <= KMS_BLOB_MAX &&
+        return kms_place_is_sound(&c->u.keygen.place) && c->u.keygen.envelope_n <= KMS_BLOB_MAX && c->u.keygen.ciphertext_n <= KMS_BLOB_MAX &&
                c->u.keygen.nonce_n <= sizeof c->u.keygen.nonce;
     case CONTROL_KEYGEN_DONE:
         return public_key_is_sound(&c->u.keygen_done.key) &&

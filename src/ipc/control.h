@@ -100,6 +100,7 @@ struct control_sealed {
 };
 
 struct control_keygen {
+    struct kms_place place; /* as it was asked for; bound in the document */
     uint32_t envelope_n, ciphertext_n, nonce_n;
     uint8_t envelope[KMS_BLOB_MAX];
     uint8_t ciphertext[KMS_BLOB_MAX];

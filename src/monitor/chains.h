@@ -5,6 +5,8 @@
 
 #include "monitor/core.h"
 
+extern const struct monitor_source chains_from_files;
+
 /* chains_open goes through all steps until the signer has the chain open. On false nothing of it
  * remains. */
 bool chains_open(

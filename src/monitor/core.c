@@ -58,16 +58,21 @@ static void take_signals(struct monitor *m)
 
 /* ---- talking with the children ---- */
 
-void core_turn(struct monitor *m, int timeout_ms)
+void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms)
 {
-    struct pollfd p[] = {
+    enum { OWN = 5 };
+    struct pollfd p[OWN + CORE_EXTRA_MAX] = {
         {.fd = m->signals, .events = POLLIN},
         {.fd = m->signer.log, .events = POLLIN},
         {.fd = m->session.log, .events = POLLIN},
         {.fd = m->signer.control, .events = POLLIN},
         {.fd = m->session.control, .events = POLLIN},
     };
-    poll(p, sizeof p / sizeof p[0], timeout_ms);
+    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
+        p[OWN + i] = extra[i];
+    poll(p, OWN + extra_n, timeout_ms);
+    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
+        extra[i].revents = p[OWN + i].revents;
     if (p[1].revents != 0 && !child_forward_log(&m->signer))
         fd_close(&m->signer.log);
     if (p[2].revents != 0 && !child_forward_log(&m->session))
@@ -99,18 +104,40 @@ static bool ended_err(const struct child *c, struct err *err)
     return err_set(err, "the %s process closed its control socket", c->role + 1);
 }
 
-/* Another child may have something to say that is not read here: it must not make this a busy loop. */
+/* What a child says unasked: a failure in words, or that it needs a link. */
+static void take_unasked(struct monitor *m, const struct control *msg)
+{
+    if (msg->kind == CONTROL_FAILED)
+        log_line(LOG_ERROR, log_name, "%s", msg->u.text);
+    else if (msg->kind == CONTROL_LINK_ASK && m->source->give_link != NULL)
+        m->source->give_link(m, msg->u.chain_id);
+}
+
+static void hear(struct monitor *m, const struct child *c)
+{
+    struct control msg;
+    size_t fds_n;
+    while (is_readable(c->control)) {
+        if (control_recv(c->control, &msg, NULL, 0, &fds_n) != 1)
+            return;
+        take_unasked(m, &msg);
+    }
+}
+
+/* The signer is heard also while the session is waited for; the session's own words can wait. */
 static void wait_for(struct monitor *m, const struct child *from)
 {
     struct pollfd p[] = {{.fd = from->control, .events = POLLIN},
-        {.fd = m->signals, .events = POLLIN}, {.fd = m->signer.log, .events = POLLIN},
-        {.fd = m->session.log, .events = POLLIN}};
+        {.fd = m->signer.control, .events = POLLIN}, {.fd = m->signals, .events = POLLIN},
+        {.fd = m->signer.log, .events = POLLIN}, {.fd = m->session.log, .events = POLLIN}};
     if (poll(p, sizeof p / sizeof p[0], 100) > 0)
-        core_turn(m, 0);
+        core_turn(m, NULL, 0, 0);
+    if (from != &m->signer)
+        hear(m, &m->signer);
 }
 
-bool core_await(
-    struct monitor *m, struct child *from, uint32_t kind, struct control *ret, struct err *err)
+bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
+    int *ret_fd, struct err *err)
 {
     uint64_t deadline = clock_monotonic_us() + ANSWER_US;
     while (clock_monotonic_us() < deadline) {
@@ -121,15 +148,22 @@ bool core_await(
             continue;
         }
         size_t fds_n;
-        int got = control_recv(from->control, ret, NULL, 0, &fds_n);
+        int got = control_recv(from->control, ret, ret_fd, ret_fd != NULL ? 1 : 0, &fds_n);
         if (got != 1)
             return ended_err(from, err);
         if (ret->kind == CONTROL_FAILED)
             return err_set(err, "%s", ret->u.text);
         if (ret->kind == kind)
             return true;
+        take_unasked(m, ret);
     }
     return err_set(err, "the %s process does not answer", from->role + 1);
+}
+
+bool core_await(
+    struct monitor *m, struct child *from, uint32_t kind, struct control *ret, struct err *err)
+{
+    return core_await_fd(m, from, kind, ret, NULL, err);
 }
 
 /* ---- the session ---- */
@@ -165,25 +199,12 @@ static void restart_session(struct monitor *m)
 
 /* ---- the children ---- */
 
-/* What a child says unasked is a failure in words. */
-static void hear(const struct child *c)
-{
-    struct control msg;
-    size_t fds_n;
-    while (is_readable(c->control)) {
-        if (control_recv(c->control, &msg, NULL, 0, &fds_n) != 1)
-            return;
-        if (msg.kind == CONTROL_FAILED)
-            log_line(LOG_ERROR, log_name, "%s", msg.u.text);
-    }
-}
-
-static bool has_ended(struct child *c, int *ret_status)
+static bool has_ended(struct monitor *m, struct child *c, int *ret_status)
 {
     if (c->pid <= 0 || waitpid(c->pid, ret_status, WNOHANG) != c->pid)
         return false;
     c->pid = 0;
-    hear(c);
+    hear(m, c);
     child_close(c);
     return true;
 }
@@ -195,7 +216,7 @@ static int bury(struct monitor *m)
 {
     int status;
     char why[64];
-    if (has_ended(&m->signer, &status)) {
+    if (has_ended(m, &m->signer, &status)) {
         log_line(LOG_ERROR, log_name,
             "the signer process ended (%s); tmkms ends, so that it starts again from what is on "
             "disk",
@@ -203,7 +224,7 @@ static int bury(struct monitor *m)
         return EXIT_FAILURE;
     }
     uint64_t lived_from = m->session.started_us;
-    if (has_ended(&m->session, &status)) {
+    if (has_ended(m, &m->session, &status)) {
         if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE)
             return EXIT_FAILURE;
         log_line(LOG_ERROR, log_name, "the session process ended (%s) and is started again",
@@ -217,8 +238,8 @@ static int bury(struct monitor *m)
 
 int core_watch(struct monitor *m)
 {
-    hear(&m->signer);
-    hear(&m->session);
+    hear(m, &m->signer);
+    hear(m, &m->session);
     int code = bury(m);
     if (code < 0 && m->session_due_us != 0 && clock_monotonic_us() >= m->session_due_us)
         restart_session(m);

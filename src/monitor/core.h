@@ -3,6 +3,7 @@
 #ifndef TMKMS_MONITOR_CORE_H
 #define TMKMS_MONITOR_CORE_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,7 +21,20 @@ struct chain {
     ino_t state_ino;
 };
 
+struct monitor;
+
+/* Where the parts of a chain come from: files on a host, sealed keys and links in an enclave. */
+struct monitor_source {
+    /* Gives the signer the chain's key (and state file); CHAIN_READY follows. */
+    bool (*hand_over)(struct monitor *m, struct chain *chain, struct err *err);
+    /* A descriptor of the validator's identity key, -1 and err on failure. */
+    int (*open_identity)(struct monitor *m, const struct config_validator *v, struct err *err);
+    /* The signer asks for a link to the chain's store on the parent. NULL: there are none. */
+    void (*give_link)(struct monitor *m, const char *chain_id);
+};
+
 struct monitor {
+    const struct monitor_source *source;
     const char *config_path;
     struct config config; /* as it runs */
     struct chain *chains; /* room for CONFIG_CHAINS_MAX */
@@ -38,13 +52,19 @@ struct monitor {
 bool core_start(struct monitor *m, struct err *err) ATTR_MUST_USE;
 void core_stop(struct monitor *m);
 
-/* core_turn waits at most timeout_ms for anything at all: forwards log lines, takes signals. */
-void core_turn(struct monitor *m, int timeout_ms);
+/* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals. extra: more
+ * descriptors to wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
+enum { CORE_EXTRA_MAX = 32 };
+void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms);
 
 /* core_await waits for one message of the given kind from a child, forwarding log lines meanwhile.
  * A CONTROL_FAILED from that child becomes the err. */
 bool core_await(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
     struct err *err) ATTR_MUST_USE;
+
+/* The same for a message that carries a descriptor. */
+bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
+    int *ret_fd, struct err *err) ATTR_MUST_USE;
 
 /* core_watch looks at the children: logs what they say unasked, starts a killed session again. -1 to
  * go on, else the exit code of the program. */

@@ -16,7 +16,7 @@ static const char log_name[] = "tmkms::monitor";
 static int run_loop(struct monitor *m)
 {
     for (;;) {
-        core_turn(m, m->session_due_us != 0 ? 50 : 1000);
+        core_turn(m, NULL, 0, m->session_due_us != 0 ? 50 : 1000);
         if (m->stopping)
             return EXIT_SUCCESS;
         int code = core_watch(m);
@@ -46,7 +46,7 @@ static bool start_all(struct monitor *m, struct problems *problems)
 
 int monitor_run(const char *config_path, struct problems *problems)
 {
-    struct monitor m = {.config_path = config_path};
+    struct monitor m = {.config_path = config_path, .source = &chains_from_files};
     struct err err;
     if (!core_start(&m, &err)) {
         problems_add(problems, false, "%s", err.text);

@@ -14,14 +14,13 @@ static const char log_name[] = "tmkms::monitor";
 bool reload_add_validator(struct monitor *m, const struct config_validator *v, struct err *err)
 {
     struct control msg = {.kind = CONTROL_VALIDATOR_ADD, .u.validator = *v};
-    if (v->address.kind == LINK_UNIX)
+    if (v->address.kind == LINK_UNIX ||
+        (v->address.kind == LINK_VSOCK && !v->address.is_secret_connection))
         return control_send(m->session.control, &msg, NULL, 0) ||
                err_errno(err, "cannot reach the session process");
-    int fd = open(v->secret_key, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = m->source->open_identity(m, v, err);
     if (fd < 0)
-        return err_errno(err,
-            "validator %s: cannot open its secret_key %s (`tmkms softsign keygen %s` makes one)",
-            v->address.text, v->secret_key, v->secret_key);
+        return false;
     bool ok = control_send(m->session.control, &msg, &fd, 1);
     fd_close(&fd);
     return ok || err_errno(err, "cannot reach the session process");

@@ -80,6 +80,8 @@ static const int calls_signer[] = {
     SCMP_SYS(getrlimit),
     SCMP_SYS(prlimit64),
     SCMP_SYS(sigaltstack),
+    SCMP_SYS(memfd_create),
+    SCMP_SYS(fchmod),
 };
 
 static const int calls_session[] = {

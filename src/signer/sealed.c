@@ -8,9 +8,9 @@
 
 #include "aws/cms.h"
 #include "base/fd.h"
-#include "crypto/hash.h"
 #include "crypto/secret.h"
 #include "keyring/keyring.h"
+#include "nitro/keygen.h"
 
 enum { PLAIN_MAX = 4096 }; /* KMS encrypts no more */
 
@@ -19,7 +19,8 @@ static int nsm = -1;
 
 bool sealed_start(struct err *err)
 {
-    return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 || err_set(err, "OpenSSL does not start");
+    return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 ||
+           err_set(err, "OpenSSL does not start");
 }
 
 void sealed_set_nsm(int fd)
@@ -28,8 +29,8 @@ void sealed_set_nsm(int fd)
     nsm = fd;
 }
 
-static bool attest(struct control_document *ret, struct bytes user_data, struct bytes nonce, struct bytes public,
-    struct err *err)
+static bool attest(struct control_document *ret, struct bytes user_data, struct bytes nonce,
+    struct bytes public, struct err *err)
 {
     static uint8_t buf[NSM_RESPONSE_MAX];
     struct bytes document;
@@ -65,7 +66,8 @@ static uint8_t *open_envelope(const uint8_t *envelope, size_t n, size_t *ret_n, 
     return NULL;
 }
 
-static bool is_expected(const struct signing_key *key, const struct config_chain *chain, struct err *err)
+static bool is_expected(
+    const struct signing_key *key, const struct config_chain *chain, struct err *err)
 {
     const struct public_key *expected = &chain->expected_key;
     if (expected->len == 0 || public_key_equal(signing_key_public(key), expected))
@@ -73,7 +75,8 @@ static bool is_expected(const struct signing_key *key, const struct config_chain
     char got[2 * PUBLIC_KEY_MAX + 1], want[2 * PUBLIC_KEY_MAX + 1];
     hex_upper(bytes_of(signing_key_public(key)->bytes, signing_key_public(key)->len), got);
     hex_upper(bytes_of(expected->bytes, expected->len), want);
-    return err_set(err, "encrypted_key_b64 holds the key %s, but public_key in the configuration is %s", got, want);
+    return err_set(err,
+        "encrypted_key_b64 holds the key %s, but public_key in the configuration is %s", got, want);
 }
 
 bool sealed_open_key(struct signing_key **ret, const struct control_sealed *sealed, struct err *err)
@@ -82,8 +85,9 @@ bool sealed_open_key(struct signing_key **ret, const struct control_sealed *seal
     struct signing_key *key = NULL;
     const struct config_chain *chain = &sealed->chain;
     uint8_t *plain = open_envelope(sealed->envelope, sealed->envelope_n, &n, err);
-    bool ok = plain != NULL && keyring_load_bytes(&key, bytes_of(plain, n), (enum key_type)chain->key_type,
-                                   (enum key_file_format)chain->key_format, err);
+    bool ok = plain != NULL &&
+              keyring_load_bytes(&key, bytes_of(plain, n), (enum key_type)chain->key_type,
+                  (enum key_file_format)chain->key_format, err);
     secret_free(plain);
     if (ok && !is_expected(key, chain, err)) {
         signing_key_free(key);
@@ -110,19 +114,22 @@ int sealed_open_identity(const struct control_sealed *sealed, struct err *err)
     return fd;
 }
 
-bool sealed_keygen(struct control_keygen_done *ret, const struct control_keygen *keygen, struct err *err)
+bool sealed_keygen(
+    struct control_keygen_done *ret, const struct control_keygen *keygen, struct err *err)
 {
     size_t n = 0;
     struct signing_key *key = NULL;
     uint8_t *seed = open_envelope(keygen->envelope, keygen->envelope_n, &n, err);
-    bool ok = seed != NULL && signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, n), err);
+    bool ok =
+        seed != NULL && signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, n), err);
     secret_free(seed);
     if (!ok)
         return false;
     ret->key = *signing_key_public(key);
     signing_key_free(key);
-    uint8_t binding[SHA256_LEN];
-    sha256_2(bytes_of(keygen->ciphertext, keygen->ciphertext_n), bytes_of(ret->key.bytes, ret->key.len), binding);
-    return attest(&ret->document, bytes_of(binding, sizeof binding), bytes_of(keygen->nonce, keygen->nonce_n),
-        bytes_of(NULL, 0), err);
+    uint8_t user_data[KEYGEN_USER_DATA_LEN];
+    keygen_user_data(
+        bytes_of(keygen->ciphertext, keygen->ciphertext_n), &ret->key, &keygen->place, user_data);
+    return attest(&ret->document, bytes_of(user_data, sizeof user_data),
+        bytes_of(keygen->nonce, keygen->nonce_n), bytes_of(NULL, 0), err);
 }

@@ -16,14 +16,15 @@ bool sealed_document(struct control_document *ret, struct err *err) ATTR_MUST_US
 
 /* sealed_open_key: the consensus key in the envelope, in any of the forms of key files. Compared with the chain's
  * expected public key where one is configured: the envelope has no authenticity of its own. */
-bool sealed_open_key(struct signing_key **ret, const struct control_sealed *sealed, struct err *err) ATTR_MUST_USE;
+bool sealed_open_key(
+    struct signing_key **ret, const struct control_sealed *sealed, struct err *err) ATTR_MUST_USE;
 
 /* sealed_open_identity: a memory file with the key's content, -1 and err on failure. */
 int sealed_open_identity(const struct control_sealed *sealed, struct err *err);
 
-/* sealed_keygen: the envelope holds 32 fresh bytes, the seed; *ret has its public key and a document that binds key and
- * ciphertext (user_data = SHA-256 of both, doc/keygen.md). The seed is forgotten. */
-bool sealed_keygen(struct control_keygen_done *ret, const struct control_keygen *keygen, struct err *err)
-    ATTR_MUST_USE;
+/* sealed_keygen: the envelope holds 32 fresh bytes, the seed; *ret has its public key and a document that binds
+ * key, ciphertext and place (nitro/keygen.h). The seed is forgotten. */
+bool sealed_keygen(struct control_keygen_done *ret, const struct control_keygen *keygen,
+    struct err *err) ATTR_MUST_USE;
 
 #endif

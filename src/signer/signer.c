@@ -13,12 +13,15 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "crypto/secret.h"
 #include "ipc/child.h"
 #include "ipc/control.h"
 #include "keyring/keyring.h"
 #include "keyring/public_text.h"
 #include "sandbox/sandbox.h"
 #include "signer/answer.h"
+#include "signer/sealed.h"
+#include "state/host_link.h"
 #include "state/journal.h"
 
 static const char log_name[] = "tmkms::signer";
@@ -28,13 +31,18 @@ struct worker {
     struct signer_chain chain;
     struct config_chain config;
     struct signing_key *key;
-    int state_fd; /* until the journal takes it over */
+    int state_fd;        /* until the journal takes it over */
+    int64_t hook_height; /* what the state hook said, -1: nothing */
     pthread_t thread;
     bool running;
-    pthread_mutex_t lock; /* guards everything below, and the chain's policy */
+    pthread_mutex_t lock;       /* guards everything below */
+    struct guard_policy policy; /* as the configuration has it now */
+    bool sign_raw_bytes;
     pthread_cond_t wake;
     int next_channel; /* handed over by the monitor, -1: none */
     int channel;      /* being served, -1: none */
+    int next_link;    /* to the parent's store, handed over by the monitor, -1: none */
+    bool link_came;   /* the monitor has answered, with a link or without */
     bool stop;
     uint8_t *blob; /* SIGN_BLOB_MAX bytes, touched only as far as requests need */
 };
@@ -60,6 +68,15 @@ static void shrink(uint8_t *p, size_t used, size_t cap)
         madvise(p, cap, MADV_DONTNEED);
 }
 
+/* A reload changes the policy between two answers, never during one: an answer may take as long as the state takes. */
+static void take_policy(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->chain.policy = w->policy;
+    w->chain.sign_raw_bytes = w->sign_raw_bytes;
+    pthread_mutex_unlock(&w->lock);
+}
+
 static bool serve_one(struct worker *w, int fd)
 {
     struct sign_request req;
@@ -74,9 +91,8 @@ static bool serve_one(struct worker *w, int fd)
         return false;
     struct sign_reply reply;
     struct err err;
-    pthread_mutex_lock(&w->lock);
+    take_policy(w);
     bool ok = signer_answer(&w->chain, &req, bytes_of(w->blob, req.blob_n), &reply, &err);
-    pthread_mutex_unlock(&w->lock);
     if (!ok)
         signer_die(w->chain.id, err.text);
     reply.micros = (uint32_t)(clock_monotonic_us() - began);
@@ -103,9 +119,88 @@ static int next_channel(struct worker *w)
     return fd;
 }
 
+/* ---- the state ---- */
+
+/* Called from the chain's thread: the monitor dials, as this process has no sockets of its own to dial with. */
+static int dial_link(void *arg, uint64_t deadline_us, struct err *err)
+{
+    struct worker *w = arg;
+    struct control ask = {.kind = CONTROL_LINK_ASK};
+    snprintf(ask.u.chain_id, sizeof ask.u.chain_id, "%s", w->chain.id);
+    pthread_mutex_lock(&w->lock);
+    w->link_came = false;
+    bool asked = control_send(CHILD_FD_CONTROL, &ask, NULL, 0);
+    struct timespec until = {.tv_sec = (time_t)(deadline_us / 1000000U),
+        .tv_nsec = (long)(deadline_us % 1000000U) * 1000};
+    while (asked && !w->link_came && !w->stop)
+        if (pthread_cond_timedwait(&w->wake, &w->lock, &until) != 0)
+            break;
+    int fd = w->next_link;
+    w->next_link = -1;
+    pthread_mutex_unlock(&w->lock);
+    if (fd < 0)
+        err_set(err,
+            "the parent's store for chain %s cannot be reached (is `tmkms nitro persist` running?)",
+            w->chain.id);
+    return fd;
+}
+
+static bool open_store(struct worker *w, struct err *err)
+{
+    const struct public_key *key = signing_key_public(w->key);
+    if (w->config.state_port == 0) {
+        int fd = w->state_fd;
+        w->state_fd = -1;
+        return journal_open(&w->chain.state, fd, w->config.state_file, w->chain.id, key, NULL, err);
+    }
+    static const char info[] = "tmkms state link";
+    uint8_t mac_key[32];
+    signing_key_derive(w->key, bytes_of_text(info), mac_key);
+    bool ok = host_link_open(&w->chain.state, w->chain.id, key, mac_key, dial_link, w, err);
+    secret_wipe(mac_key, sizeof mac_key);
+    return ok;
+}
+
+/* The state hook's height counts when it is ahead by less than this, as in the Rust tmkms. */
+enum { HOOK_AHEAD_MAX = 9000 };
+
+static bool raise_floor(struct worker *w, int64_t height, struct err *err)
+{
+    struct watermark mark = *durable_watermark(state_current(w->chain.state));
+    if (height <= mark.floor)
+        return true;
+    mark.floor = height;
+    const struct durable *token;
+    log_line(
+        LOG_INFO, log_name, "[%s] nothing is signed up to height %" PRId64, w->chain.id, height);
+    return state_commit(w->chain.state, &mark, &token, err) == STATE_DURABLE;
+}
+
+static bool apply_hook(struct worker *w, struct err *err)
+{
+    const struct watermark *mark = durable_watermark(state_current(w->chain.state));
+    int64_t known = mark->last.height > mark->floor ? mark->last.height : mark->floor;
+    int64_t ahead = w->hook_height - known;
+    return ahead <= 0 || ahead >= HOOK_AHEAD_MAX || raise_floor(w, w->hook_height, err);
+}
+
+static void tell_open(const struct worker *w)
+{
+    struct control open = {.kind = CONTROL_CHAIN_OPEN};
+    snprintf(open.u.chain_id, sizeof open.u.chain_id, "%s", w->chain.id);
+    (void)!control_send(CHILD_FD_CONTROL, &open, NULL, 0);
+}
+
 static void *worker_run(void *arg)
 {
     struct worker *w = arg;
+    struct err err;
+    if (!open_store(w, &err) || !raise_floor(w, w->config.min_height - 1, &err) ||
+        !apply_hook(w, &err)) {
+        control_fail(CHILD_FD_CONTROL, "[%s] %s", w->chain.id, err.text);
+        return NULL;
+    }
+    tell_open(w);
     for (int fd = next_channel(w); fd >= 0; fd = next_channel(w))
         while (serve_one(w, fd))
             ;
@@ -141,6 +236,7 @@ static void worker_free(struct worker *w)
     }
     fd_close(&w->channel);
     fd_close(&w->next_channel);
+    fd_close(&w->next_link);
     fd_close(&w->state_fd);
     state_close(w->chain.state);
     signing_key_free(w->key);
@@ -153,9 +249,8 @@ static void worker_free(struct worker *w)
 
 static void set_policy(struct worker *w, const struct config_chain *c)
 {
-    w->config = *c;
-    w->chain.sign_raw_bytes = c->sign_raw_bytes;
-    w->chain.policy = (struct guard_policy){
+    w->sign_raw_bytes = c->sign_raw_bytes;
+    w->policy = (struct guard_policy){
         .one_block_per_round = c->one_block_per_round, .max_height_jump = c->max_height_jump};
 }
 
@@ -167,7 +262,6 @@ static bool load_key(struct worker *w, int key_fd, struct err *err)
         return err_prefix(err, "[%s]", w->config.id);
     if (warning.text[0] != '\0')
         log_line(LOG_WARN, "tmkms::keyring", "%s", warning.text);
-    w->chain.key = w->key;
     return true;
 }
 
@@ -184,75 +278,86 @@ static void log_key(const struct worker *w)
             key->type == KEY_ED25519 ? "Ed25519" : "Secp256k1", text);
 }
 
-static bool chain_add(const struct config_chain *c, int fds[2], struct err *err)
+static struct worker *worker_new(const struct config_chain *c, struct err *err)
 {
-    size_t free_slot = 0;
-    while (free_slot < CONFIG_CHAINS_MAX && workers[free_slot] != NULL)
-        free_slot++;
-    if (free_slot == CONFIG_CHAINS_MAX || find(c->id) != NULL)
-        return err_set(err, "[%s] the chain is there already, or there are too many", c->id);
     struct worker *w = calloc(1, sizeof *w);
-    if (w == NULL)
-        return err_set(err, "out of memory");
-    w->state_fd = w->channel = w->next_channel = -1;
+    if (w == NULL) {
+        err_set(err, "out of memory");
+        return NULL;
+    }
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    w->state_fd = w->channel = w->next_channel = w->next_link = -1;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->wake, NULL);
+    pthread_cond_init(&w->wake, &monotonic);
+    w->config = *c;
     set_policy(w, c);
     snprintf(w->chain.id, sizeof w->chain.id, "%s", c->id);
     w->blob = map_private(SIGN_BLOB_MAX);
     w->chain.scratch = map_private(SIGNER_SCRATCH);
-    bool ok = (w->blob != NULL && w->chain.scratch != NULL) || err_set(err, "out of memory");
-    if (!ok || !load_key(w, fds[0], err)) {
-        worker_free(w);
-        return false;
-    }
+    if (w->blob != NULL && w->chain.scratch != NULL)
+        return w;
+    err_set(err, "out of memory");
+    worker_free(w);
+    return NULL;
+}
+
+/* The key comes from a file or, sealed, from an envelope; from here on a chain is a chain. */
+static bool chain_add(struct worker *w, struct err *err)
+{
+    size_t free_slot = 0;
+    while (free_slot < CONFIG_CHAINS_MAX && workers[free_slot] != NULL)
+        free_slot++;
+    if (free_slot == CONFIG_CHAINS_MAX || find(w->config.id) != NULL)
+        return err_set(err, "[%s] the chain is there already, or there are too many", w->config.id);
+    w->chain.key = w->key;
     log_key(w);
-    w->state_fd = fds[1];
-    fds[1] = -1;
     workers[free_slot] = w;
     struct control ready = {
         .kind = CONTROL_CHAIN_READY, .u.channel.key = *signing_key_public(w->key)};
-    snprintf(ready.u.channel.id, sizeof ready.u.channel.id, "%s", c->id);
+    snprintf(ready.u.channel.id, sizeof ready.u.channel.id, "%s", w->config.id);
     return control_send(CHILD_FD_CONTROL, &ready, NULL, 0) ||
            err_errno(err, "cannot answer the monitor");
 }
 
-/* The state hook's height counts when it is ahead by less than this, as in the Rust tmkms. */
-enum { HOOK_AHEAD_MAX = 9000 };
-
-static bool apply_hook(struct worker *w, int64_t height, struct err *err)
+static bool chain_add_from_files(const struct config_chain *c, int fds[2], struct err *err)
 {
-    struct watermark mark = *durable_watermark(state_current(w->chain.state));
-    int64_t known = mark.last.height > mark.floor ? mark.last.height : mark.floor;
-    if (height <= known || height - known >= HOOK_AHEAD_MAX)
+    struct worker *w = worker_new(c, err);
+    if (w == NULL)
+        return false;
+    w->state_fd = fds[1];
+    fds[1] = -1;
+    if (load_key(w, fds[0], err) && chain_add(w, err))
         return true;
-    mark.floor = height;
-    const struct durable *token;
-    log_line(LOG_INFO, log_name, "[%s] state hook: nothing is signed up to height %" PRId64,
-        w->chain.id, height);
-    return state_commit(w->chain.state, &mark, &token, err);
+    worker_free(w);
+    return false;
 }
 
+static bool chain_add_sealed(const struct control_sealed *sealed, struct err *err)
+{
+    struct worker *w = worker_new(&sealed->chain, err);
+    if (w == NULL)
+        return false;
+    if (sealed_open_key(&w->key, sealed, err) && chain_add(w, err))
+        return true;
+    worker_free(w);
+    return false;
+}
+
+/* The thread opens the state, as that may take its time, and says CHAIN_OPEN or FAILED. */
 static bool chain_go(const struct control_floor *go, struct err *err)
 {
     struct worker **slot = find(go->id);
-    if (slot == NULL || (*slot)->state_fd < 0)
+    if (slot == NULL || (*slot)->running)
         return err_set(err, "[%s] no such chain", go->id);
     struct worker *w = *slot;
-    int fd = w->state_fd;
-    w->state_fd = -1;
-    if (!journal_open(&w->chain.state, fd, w->config.state_file, w->chain.id,
-            signing_key_public(w->key), NULL, err) ||
-        !apply_hook(w, go->hook_height, err))
-        return err_prefix(err, "[%s]", w->chain.id);
+    w->hook_height = go->hook_height;
     int rc = pthread_create(&w->thread, NULL, worker_run, w);
     if (rc != 0)
         return err_set(err, "[%s] cannot start a thread: %s", w->chain.id, strerror(rc));
     w->running = true;
-    struct control open = {.kind = CONTROL_CHAIN_OPEN};
-    snprintf(open.u.chain_id, sizeof open.u.chain_id, "%s", w->chain.id);
-    return control_send(CHILD_FD_CONTROL, &open, NULL, 0) ||
-           err_errno(err, "cannot answer the monitor");
+    return true;
 }
 
 static void chain_drop(const char *chain_id)
@@ -290,32 +395,83 @@ static void chain_channel(const char *chain_id, int *fd)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* A chain that cannot be added is reported and forgotten; whether that ends the program is the
- * monitor's choice. */
-static void handle(const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n)
+static void chain_link(const char *chain_id, int *fd)
 {
-    struct err err;
-    if (msg->kind == CONTROL_CHAIN_ADD && fds_n == 2) {
-        if (!chain_add(&msg->u.chain, fds, &err))
-            control_fail(CHILD_FD_CONTROL, "%s", err.text);
-    } else if (msg->kind == CONTROL_CHAIN_GO) {
-        if (!chain_go(&msg->u.floor, &err)) {
-            chain_drop(msg->u.floor.id);
-            control_fail(CHILD_FD_CONTROL, "%s", err.text);
-        }
-    } else if (msg->kind == CONTROL_CHAIN_UPDATE) {
+    struct worker **slot = find(chain_id);
+    if (slot == NULL)
+        return;
+    struct worker *w = *slot;
+    pthread_mutex_lock(&w->lock);
+    fd_close(&w->next_link);
+    w->next_link = *fd;
+    *fd = -1;
+    w->link_came = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static bool answer_document(struct err *err)
+{
+    struct control msg = {.kind = CONTROL_DOCUMENT};
+    return sealed_document(&msg.u.document, err) &&
+           (control_send(CHILD_FD_CONTROL, &msg, NULL, 0) ||
+               err_errno(err, "cannot answer the monitor"));
+}
+
+static bool answer_identity(const struct control_sealed *sealed, struct err *err)
+{
+    struct control msg = {.kind = CONTROL_IDENTITY};
+    int fd = sealed_open_identity(sealed, err);
+    if (fd < 0)
+        return false;
+    bool ok = control_send(CHILD_FD_CONTROL, &msg, &fd, 1);
+    fd_close(&fd);
+    return ok || err_errno(err, "cannot answer the monitor");
+}
+
+static bool answer_keygen(const struct control_keygen *keygen, struct err *err)
+{
+    struct control msg = {.kind = CONTROL_KEYGEN_DONE};
+    return sealed_keygen(&msg.u.keygen_done, keygen, err) &&
+           (control_send(CHILD_FD_CONTROL, &msg, NULL, 0) ||
+               err_errno(err, "cannot answer the monitor"));
+}
+
+/* false: what was asked could not be done. That is reported; whether it ends the program is the monitor's choice. */
+static bool handle(const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n, struct err *err)
+{
+    if (msg->kind == CONTROL_CHAIN_ADD && fds_n == 2)
+        return chain_add_from_files(&msg->u.chain, fds, err);
+    if (msg->kind == CONTROL_SEALED_ADD)
+        return chain_add_sealed(&msg->u.sealed, err);
+    if (msg->kind == CONTROL_CHAIN_GO)
+        return chain_go(&msg->u.floor, err);
+    if (msg->kind == CONTROL_DOCUMENT_ASK)
+        return answer_document(err);
+    if (msg->kind == CONTROL_IDENTITY_OPEN)
+        return answer_identity(&msg->u.sealed, err);
+    if (msg->kind == CONTROL_KEYGEN)
+        return answer_keygen(&msg->u.keygen, err);
+    if (msg->kind == CONTROL_CHAIN_UPDATE)
         chain_update(&msg->u.chain);
-    } else if (msg->kind == CONTROL_CHANNEL && fds_n == 1) {
+    else if (msg->kind == CONTROL_CHANNEL && fds_n == 1)
         chain_channel(msg->u.chain_id, &fds[0]);
-    } else if (msg->kind == CONTROL_CHAIN_DROP) {
+    else if (msg->kind == CONTROL_LINK)
+        chain_link(msg->u.chain_id, &fds[0]);
+    else if (msg->kind == CONTROL_CHAIN_DROP)
         chain_drop(msg->u.chain_id);
+    else if (msg->kind == CONTROL_NSM && fds_n == 1) {
+        sealed_set_nsm(fds[0]);
+        fds[0] = -1;
     }
+    return true;
 }
 
 int signer_main(void)
 {
     struct err err;
-    if (!child_start(&err) || !crypto_start(&err) || !sandbox_enter(SANDBOX_SIGNER, &err)) {
+    if (!child_start(&err) || !crypto_start(&err) || !sealed_start(&err) ||
+        !sandbox_enter(SANDBOX_SIGNER, &err)) {
         control_fail(CHILD_FD_CONTROL, "the signer process cannot start: %s", err.text);
         return EXIT_FAILURE;
     }
@@ -328,7 +484,8 @@ int signer_main(void)
             _exit(EXIT_SUCCESS); /* the threads hold nothing that needs an orderly end */
         if (got < 0)
             signer_die("-", "the control socket is broken");
-        handle(&msg, fds, fds_n);
+        if (!handle(&msg, fds, fds_n, &err))
+            control_fail(CHILD_FD_CONTROL, "%s", err.text);
         for (size_t i = 0; i < FD_PASS_MAX; i++)
             fd_close(&fds[i]);
     }
