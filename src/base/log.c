@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -15,6 +16,7 @@
 static enum log_level max_level = LOG_INFO;
 static int out_fd = STDOUT_FILENO;
 static bool out_is_link;
+static int second_fd = -1; /* the monitor's; it has one thread */
 static atomic_uint lost;
 
 void log_set_level(enum log_level level)
@@ -39,9 +41,31 @@ static bool would_block(int fd)
     return poll(&p, 1, 0) != 1 || (p.revents & POLLOUT) == 0;
 }
 
+void log_set_second(int fd)
+{
+    if (second_fd >= 0)
+        close(second_fd);
+    second_fd = fd;
+}
+
+bool log_has_second(void)
+{
+    return second_fd >= 0;
+}
+
+static void emit_second(const char *line, size_t n)
+{
+    ssize_t put = send(second_fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    bool is_connecting = put < 0 && (errno == EAGAIN || errno == ENOTCONN);
+    if (put != (ssize_t)n && !is_connecting)
+        log_set_second(-1);
+}
+
 /* A line never waits for its reader: what cannot be written now is dropped and counted. */
 static bool emit(const char *line, size_t n)
 {
+    if (second_fd >= 0)
+        emit_second(line, n);
     if (out_is_link)
         return send(out_fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)n;
     return !would_block(out_fd) && write(out_fd, line, n) == (ssize_t)n;

@@ -26,6 +26,11 @@ enum log_level log_level(void);
  */
 void log_set_output(int fd, bool is_monitor_link);
 
+/* A second reader, besides the first: a non-blocking stream socket, taken over. When it does not take a line whole or
+ * at once, it is closed and the line is lost to it. For the enclave, whose standard output nobody sees. */
+void log_set_second(int fd);
+bool log_has_second(void);
+
 /* module is the Rust-style target, for example "tmkms::session". */
 void log_line(enum log_level level, const char *module, const char *fmt, ...) ATTR_PRINTF(3, 4);
 

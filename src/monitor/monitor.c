@@ -79,6 +79,10 @@ int monitor_role(int argc, char **argv)
         return signer_main();
     if (strcmp(argv[1], "@session") == 0)
         return session_main();
+    if (strcmp(argv[1], "@push") == 0)
+        return push_child_main();
+    if (strcmp(argv[1], "@fetch") == 0)
+        return fetch_main();
     if (strcmp(argv[1], "@config") == 0)
         return config_child_main(argc > 3 ? argv[3] : "tmkms.toml");
     return -1;

@@ -1,0 +1,164 @@
+#include "enclave/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "enclave/guest_impl.h"
+#include "monitor/chains.h"
+
+static const char log_name[] = "tmkms::nitro";
+
+enum {
+    PUSH_LIFE_US = 180000000, /* no client of the config port stays longer */
+    LOG_REDIAL_US = 2000000,
+};
+
+/* ---- clients of the config port ---- */
+
+static struct guest_push *free_push(struct guest *g)
+{
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+        if (g->pushes[i].child.pid == 0)
+            return &g->pushes[i];
+    return NULL;
+}
+
+/* A full house makes room by ending the oldest: strangers that connect and say nothing cannot keep the operator out. */
+static struct guest_push *make_room(struct guest *g)
+{
+    struct guest_push *oldest = &g->pushes[0];
+    for (int i = 1; i < GUEST_PUSHES_MAX; i++)
+        if (g->pushes[i].child.started_us < oldest->child.started_us)
+            oldest = &g->pushes[i];
+    child_stop(&oldest->child, 0);
+    return oldest;
+}
+
+static void accept_push(struct guest *g)
+{
+    int client = accept4(g->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (client < 0)
+        return;
+    struct guest_push *push = free_push(g);
+    if (push == NULL)
+        push = make_room(g);
+    struct err err;
+    push->child = CHILD_NONE;
+    if (!child_spawn(&push->child, "@push", NULL, client, &err))
+        log_line(LOG_ERROR, log_name, "a push cannot be served: %s", err.text);
+    fd_close(&client);
+}
+
+static void bury_pushes(struct guest *g)
+{
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++) {
+        struct child *c = &g->pushes[i].child;
+        int status;
+        if (c->pid == 0)
+            continue;
+        if (waitpid(c->pid, &status, WNOHANG) == c->pid) {
+            c->pid = 0;
+            child_close(c);
+        } else if (clock_monotonic_us() - c->started_us > PUSH_LIFE_US) {
+            child_stop(c, 0);
+        }
+    }
+}
+
+static void serve_pushes(struct guest *g, const struct pollfd *polled)
+{
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+        if (g->pushes[i].child.pid != 0 && polled[i].revents != 0 &&
+            polled[i].fd == g->pushes[i].child.control)
+            guest_push_serve(g, &g->pushes[i]);
+    bury_pushes(g);
+}
+
+/* ---- log lines to the parent ---- */
+
+/* A parent that does not listen, or does not read, costs lines, never time. */
+static void keep_log_link(struct guest *g)
+{
+    uint64_t now = clock_monotonic_us();
+    if (g->log_port == 0 || log_has_second() || now < g->log_due_us)
+        return;
+    struct err err;
+    g->log_due_us = now + LOG_REDIAL_US;
+    int fd = vsock_dial_parent_start(&g->vsock, g->log_port, &err);
+    if (fd >= 0)
+        log_set_second(fd);
+}
+
+/* ---- the life of the enclave's monitor ---- */
+
+static int run_loop(struct guest *g)
+{
+    for (;;) {
+        struct pollfd p[GUEST_PUSHES_MAX + 1];
+        for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+            p[i] =
+                (struct pollfd){.fd = g->pushes[i].child.pid != 0 ? g->pushes[i].child.control : -1,
+                    .events = POLLIN};
+        p[GUEST_PUSHES_MAX] = (struct pollfd){.fd = g->listener, .events = POLLIN};
+        core_turn(&g->m, p, GUEST_PUSHES_MAX + 1, g->m.session_due_us != 0 ? 50 : 500);
+        if (g->m.stopping)
+            return EXIT_SUCCESS;
+        int code = core_watch(&g->m);
+        if (code >= 0)
+            return code;
+        serve_pushes(g, p);
+        if (p[GUEST_PUSHES_MAX].revents != 0)
+            accept_push(g);
+        keep_log_link(g);
+    }
+}
+
+static bool start_signer(struct guest *g, struct err *err)
+{
+    struct control nsm = {.kind = CONTROL_NSM};
+    return child_spawn(&g->m.signer, "@signer", NULL, -1, err) &&
+           (control_send(g->m.signer.control, &nsm, &g->nsm, 1) ||
+               err_errno(err, "cannot reach the signer process"));
+}
+
+static bool start(struct guest *g, const struct guest_options *options, struct err *err)
+{
+    if (!core_start(&g->m, err) || !crypto_start(err))
+        return false;
+    g->nsm = nsm_open(err);
+    if (g->nsm < 0 || !start_signer(g, err))
+        return false;
+    g->listener = vsock_listen_guest(&g->vsock, options->port, err);
+    return g->listener >= 0;
+}
+
+int guest_run(const struct guest_options *options)
+{
+    static struct guest g;
+    struct err err;
+    g = (struct guest){
+        .m = {.source = &guest_source}, .vsock = options->vsock, .nsm = -1, .listener = -1};
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+        g.pushes[i].child = CHILD_NONE;
+    int code = EXIT_FAILURE;
+    if (start(&g, options, &err)) {
+        log_line(LOG_INFO, log_name, "waiting for the config on vsock port %u", options->port);
+        code = run_loop(&g);
+    } else {
+        log_line(LOG_ERROR, log_name, "%s", err.text);
+    }
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+        child_stop(&g.pushes[i].child, 0);
+    fd_close(&g.listener);
+    core_stop(&g.m);
+    fd_close(&g.nsm);
+    return code;
+}

@@ -1,0 +1,43 @@
+/* guest_impl: what the files of the enclave's monitor share. */
+#ifndef TMKMS_ENCLAVE_GUEST_IMPL_H
+#define TMKMS_ENCLAVE_GUEST_IMPL_H
+
+#include "enclave/guest.h"
+#include "enclave/push_frames.h"
+#include "monitor/core.h"
+#include "nitro/nsm.h"
+
+enum { GUEST_PUSHES_MAX = 8, MEASURED_LEN = 48, MEASURED_PCR = 16 };
+
+/* A client of the config port, in the hands of its own child. */
+struct guest_push {
+    struct child child; /* pid 0: free */
+};
+
+struct guest {
+    struct monitor m; /* first: a monitor_source gets it as struct monitor */
+    struct vsock vsock;
+    int nsm;
+    int listener;
+    struct guest_push pushes[GUEST_PUSHES_MAX];
+    struct aws_credentials credentials;
+    /* PCR16 is extended once in the life of an enclave: from then on only this config is accepted. */
+    bool is_measured;
+    uint8_t measured[MEASURED_LEN], pcr16[MEASURED_LEN];
+    bool is_ready; /* keys unsealed, states open, session runs */
+    uint32_t log_port;
+    uint64_t log_due_us;
+};
+
+/* ---- guest_keys.c: what needs KMS ---- */
+
+extern const struct monitor_source guest_source;
+bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_answer_document *ret,
+    struct err *err) ATTR_MUST_USE;
+
+/* ---- guest_push.c: what clients of the config port ask for ---- */
+
+/* guest_push_serve handles what the child of a client has to say; the child is gone afterwards if it said anything. */
+void guest_push_serve(struct guest *g, struct guest_push *push);
+
+#endif

@@ -1,0 +1,159 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "enclave/guest_impl.h"
+#include "fetch/fetch.h"
+#include "monitor/chains.h"
+
+enum {
+    KMS_US = 45000000, /* with retries; the host waits longer */
+    LINK_US = 300000,  /* the parent answers at once, or is not there */
+    KMS_VSOCK_PORT = 8000,
+};
+
+static struct guest *guest_of(struct monitor *m)
+{
+    return (struct guest *)m;
+}
+
+struct dialler {
+    const struct guest *guest;
+    uint32_t port;
+};
+
+static int dial_kms(void *ctx, uint64_t deadline_us, struct err *err)
+{
+    const struct dialler *d = ctx;
+    int fd = vsock_dial_parent(&d->guest->vsock, d->port, deadline_us, err);
+    if (fd < 0)
+        err_prefix(err,
+            "cannot reach KMS through port %u of the parent (is `tmkms nitro kms-proxy` or "
+            "vsock-proxy running?)",
+            d->port);
+    return fd;
+}
+
+/* A document for the signer's RSA key, and KMS's answer to it. req: op, place and blob are filled in. */
+static bool ask_kms(
+    struct guest *g, struct kms_request *req, struct kms_answer *ret, struct err *err)
+{
+    struct control msg = {.kind = CONTROL_DOCUMENT_ASK};
+    uint64_t now_ms;
+    if (!control_send(g->m.signer.control, &msg, NULL, 0))
+        return err_errno(err, "cannot reach the signer process");
+    if (!core_await(&g->m, &g->m.signer, CONTROL_DOCUMENT, &msg, err) ||
+        !nsm_time_ms(g->nsm, &now_ms, err))
+        return false;
+    req->document_n = msg.u.document.n;
+    memcpy(req->document, msg.u.document.document, msg.u.document.n);
+    struct dialler dialler = {
+        g, req->place.vsock_port != 0 ? req->place.vsock_port : KMS_VSOCK_PORT};
+    return fetch_run(&g->m, req, &g->credentials, (int64_t)(now_ms / 1000), dial_kms, &dialler,
+        clock_monotonic_us() + KMS_US, ret, err);
+}
+
+static bool unseal(struct guest *g, const struct kms_place *place, const uint8_t *blob, uint32_t n,
+    struct control_sealed *ret, struct err *err)
+{
+    static struct kms_request req;
+    static struct kms_answer answer;
+    memset(&req, 0, sizeof req);
+    req.op = KMS_DECRYPT;
+    req.place = *place;
+    req.blob_n = n;
+    memcpy(req.blob, blob, n);
+    if (!ask_kms(g, &req, &answer, err))
+        return false;
+    ret->envelope_n = answer.envelope_n;
+    memcpy(ret->envelope, answer.envelope, answer.envelope_n);
+    return true;
+}
+
+static bool hand_over_sealed(struct monitor *m, struct chain *chain, struct err *err)
+{
+    static struct control add;
+    memset(&add, 0, sizeof add);
+    add.kind = CONTROL_SEALED_ADD;
+    add.u.sealed.chain = chain->config;
+    if (!unseal(guest_of(m), &chain->config.kms, chain->config.sealed, chain->config.sealed_n,
+            &add.u.sealed, err))
+        return err_prefix(err, "its key could not be unsealed");
+    return control_send(m->signer.control, &add, NULL, 0) ||
+           err_errno(err, "cannot reach the signer process");
+}
+
+/* The identity key of a SecretConnection is sealed like the chain's key, at the same place. */
+static int open_identity_sealed(
+    struct monitor *m, const struct config_validator *v, struct err *err)
+{
+    static struct control ask;
+    const struct chain *chain = chains_find(m, v->chain_id);
+    int fd = -1;
+    if (chain == NULL) {
+        err_set(err, "validator %s: its chain does not run", v->address.text);
+        return -1;
+    }
+    memset(&ask, 0, sizeof ask);
+    ask.kind = CONTROL_IDENTITY_OPEN;
+    if (!unseal(guest_of(m), &chain->config.kms, v->sealed, v->sealed_n, &ask.u.sealed, err)) {
+        err_prefix(err, "validator %s: its identity key could not be unsealed", v->address.text);
+        return -1;
+    }
+    if (!control_send(m->signer.control, &ask, NULL, 0)) {
+        err_errno(err, "cannot reach the signer process");
+        return -1;
+    }
+    return core_await_fd(m, &m->signer, CONTROL_IDENTITY, &ask, &fd, err) ? fd : -1;
+}
+
+static void give_link(struct monitor *m, const char *chain_id)
+{
+    struct control link = {.kind = CONTROL_LINK};
+    const struct config_chain *chain = config_find_chain(&m->config, chain_id);
+    struct err err;
+    int fd = chain == NULL ? -1
+                           : vsock_dial_parent(&guest_of(m)->vsock, chain->state_port,
+                                 clock_monotonic_us() + LINK_US, &err);
+    snprintf(link.u.chain_id, sizeof link.u.chain_id, "%s", chain_id);
+    (void)!control_send(m->signer.control, &link, &fd, fd >= 0 ? 1 : 0);
+    fd_close(&fd);
+}
+
+const struct monitor_source guest_source = {
+    .hand_over = hand_over_sealed, .open_identity = open_identity_sealed, .give_link = give_link};
+
+bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_answer_document *ret,
+    struct err *err)
+{
+    static struct kms_request req;
+    static struct kms_answer answer;
+    static struct control msg;
+    memset(&req, 0, sizeof req);
+    req.op = KMS_GENERATE_DATA_KEY;
+    req.place = ask->place;
+    if (!ask_kms(g, &req, &answer, err))
+        return false;
+    memset(&msg, 0, sizeof msg);
+    msg.kind = CONTROL_KEYGEN;
+    struct control_keygen *k = &msg.u.keygen;
+    k->place = ask->place;
+    k->envelope_n = answer.envelope_n;
+    memcpy(k->envelope, answer.envelope, answer.envelope_n);
+    k->ciphertext_n = answer.ciphertext_n;
+    memcpy(k->ciphertext, answer.ciphertext, answer.ciphertext_n);
+    k->nonce_n = ask->nonce_n;
+    memcpy(k->nonce, ask->nonce, ask->nonce_n);
+    if (!control_send(g->m.signer.control, &msg, NULL, 0))
+        return err_errno(err, "cannot reach the signer process");
+    if (!core_await(&g->m, &g->m.signer, CONTROL_KEYGEN_DONE, &msg, err))
+        return false;
+    ret->key = msg.u.keygen_done.key;
+    ret->document_n = msg.u.keygen_done.document.n;
+    memcpy(ret->document, msg.u.keygen_done.document.document, ret->document_n);
+    ret->ciphertext_n = answer.ciphertext_n;
+    memcpy(ret->ciphertext, answer.ciphertext, answer.ciphertext_n);
+    return true;
+}

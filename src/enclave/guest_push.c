@@ -1,0 +1,231 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "crypto/secret.h"
+#include "enclave/guest_impl.h"
+#include "keyring/public_text.h"
+#include "monitor/chains.h"
+#include "nitro/attestation.h"
+#include "nitro/measure.h"
+
+static const char log_name[] = "tmkms::nitro";
+
+/* ---- a config ---- */
+
+/* One config as its frames tell it. */
+struct pushed {
+    struct push_config head;
+    struct aws_credentials credentials;
+    struct config config;
+};
+
+static bool next_frame(
+    struct guest_push *push, uint32_t kind, struct push_frame *ret, struct err *err)
+{
+    if (push_frame_recv(push->child.control, ret) != 1)
+        return err_set(err, "the process that reads the config failed");
+    return ret->kind == kind ||
+           err_set(err, "the process that reads the config sent frame %u for %u", ret->kind, kind);
+}
+
+static bool collect_chains(
+    struct guest_push *push, struct pushed *p, struct push_frame *frame, struct err *err)
+{
+    p->config.chains = calloc(p->head.chains_n + 1U, sizeof *p->config.chains);
+    p->config.validators = calloc(p->head.validators_n + 1U, sizeof *p->config.validators);
+    if (p->config.chains == NULL || p->config.validators == NULL)
+        return err_set(err, "out of memory");
+    for (uint32_t i = 0; i < p->head.chains_n; i++) {
+        if (!next_frame(push, CONTROL_CHAIN_ADD, frame, err))
+            return false;
+        p->config.chains[p->config.chains_n++] = frame->u.control.u.chain;
+    }
+    for (uint32_t i = 0; i < p->head.validators_n; i++) {
+        if (!next_frame(push, CONTROL_VALIDATOR_ADD, frame, err))
+            return false;
+        p->config.validators[p->config.validators_n++] = frame->u.control.u.validator;
+    }
+    return true;
+}
+
+/* frame: the first one, PUSH_CONFIG. */
+static bool collect(
+    struct guest_push *push, struct pushed *p, struct push_frame *frame, struct err *err)
+{
+    p->head = frame->u.config;
+    if (!next_frame(push, PUSH_CREDENTIALS, frame, err))
+        return false;
+    p->credentials = frame->u.credentials;
+    secret_wipe(&frame->u.credentials, sizeof frame->u.credentials);
+    if (!collect_chains(push, p, frame, err) || !next_frame(push, CONTROL_END, frame, err))
+        return false;
+    p->config.enclave.log_port = p->head.log_vsock_port;
+    return true;
+}
+
+/* PCR16 can be extended once: it is locked before KMS is asked for the first time, and from then on the enclave is
+ * bound to this config, whether or not the rest succeeds. */
+static bool measure(struct guest *g, const struct config *config, struct err *err)
+{
+    uint8_t hash[MEASURED_LEN];
+    if (!measure_config(config, hash, NULL, err))
+        return false;
+    if (g->is_measured)
+        return memcmp(hash, g->measured, sizeof hash) == 0 ||
+               err_set(err, "the measured part of the config differs from the one this enclave "
+                            "started with; "
+                            "restart the enclave, then push again");
+    if (!nsm_extend_pcr(g->nsm, MEASURED_PCR, bytes_of(hash, sizeof hash), g->pcr16, err) ||
+        !nsm_lock_pcr(g->nsm, MEASURED_PCR, err))
+        return err_prefix(err, "the config cannot be measured into PCR%d", MEASURED_PCR);
+    memcpy(g->measured, hash, sizeof hash);
+    g->is_measured = true;
+    return true;
+}
+
+static void take_settings(struct guest *g, struct pushed *p)
+{
+    g->credentials = p->credentials;
+    g->log_port = p->head.log_vsock_port;
+    log_set_level(p->head.is_verbose ? LOG_DEBUG : LOG_INFO);
+}
+
+static void undo(struct guest *g)
+{
+    child_stop(&g->m.session, clock_monotonic_us() + 1000000U);
+    while (g->m.chains_n > 0)
+        chains_drop(&g->m, &g->m.chains[g->m.chains_n - 1]);
+    config_free(&g->m.config);
+    g->m.config = (struct config){0};
+}
+
+static bool start_all(struct guest *g, struct pushed *p, struct err *err)
+{
+    g->m.config = p->config;
+    p->config = (struct config){0};
+    for (size_t i = 0; i < g->m.config.chains_n; i++)
+        if (!chains_open(&g->m, &g->m.config.chains[i], err))
+            return false;
+    return core_start_session(&g->m, err);
+}
+
+static bool apply(struct guest *g, struct pushed *p, struct err *err)
+{
+    if (!measure(g, &p->config, err))
+        return false;
+    take_settings(g, p);
+    if (g->is_ready) {
+        log_line(
+            LOG_INFO, log_name, "config pushed again: new credentials and log level are in effect");
+        return true;
+    }
+    if (!start_all(g, p, err)) {
+        undo(g);
+        return false;
+    }
+    g->is_ready = true;
+    log_line(LOG_INFO, log_name, "ready: %zu chains, %zu validators", g->m.chains_n,
+        g->m.config.validators_n);
+    return true;
+}
+
+static bool answer_ready(struct guest *g, int sock)
+{
+    for (size_t i = 0; i < g->m.chains_n; i++) {
+        const struct chain *c = &g->m.chains[i];
+        struct push_frame key = {.kind = PUSH_ANSWER_KEY, .u.key.key = c->key};
+        memcpy(key.u.key.chain_id, c->config.id, sizeof key.u.key.chain_id);
+        struct err err;
+        if (!public_text_for_chain(key.u.key.text, &c->key, &c->config, &err))
+            hex_upper(bytes_of(c->key.bytes, c->key.len), key.u.key.text);
+        if (!push_frame_send(sock, &key))
+            return false;
+    }
+    struct push_frame ready = {
+        .kind = PUSH_ANSWER_READY, .u.ready.keys_n = (uint32_t)g->m.chains_n};
+    memcpy(ready.u.ready.measured_config, g->measured, sizeof g->measured);
+    memcpy(ready.u.ready.pcr16, g->pcr16, sizeof g->pcr16);
+    return push_frame_send(sock, &ready);
+}
+
+static void serve_config(struct guest *g, struct guest_push *push, struct push_frame *frame)
+{
+    struct pushed p = {0};
+    struct err err;
+    if (collect(push, &p, frame, &err) && apply(g, &p, &err)) {
+        (void)!answer_ready(g, push->child.control);
+    } else {
+        log_line(LOG_ERROR, log_name, "config refused: %s", err.text);
+        push_frame_fail(push->child.control, "%s", err.text);
+    }
+    config_free(&p.config);
+    secret_wipe(&p.credentials, sizeof p.credentials);
+}
+
+/* ---- everything else ---- */
+
+static void serve_keygen(struct guest *g, struct guest_push *push, const struct push_keygen *ask,
+    struct push_frame *frame)
+{
+    static struct push_frame answer;
+    struct push_keygen copy = *ask;
+    struct err err;
+    memset(&answer, 0, sizeof answer);
+    answer.kind = PUSH_ANSWER_DOCUMENT;
+    bool ok = next_frame(push, PUSH_CREDENTIALS, frame, &err);
+    if (ok) {
+        g->credentials = frame->u.credentials;
+        secret_wipe(&frame->u.credentials, sizeof frame->u.credentials);
+        ok = guest_keygen(g, &copy, &answer.u.document, &err);
+    }
+    if (ok)
+        (void)!push_frame_send(push->child.control, &answer);
+    else
+        push_frame_fail(push->child.control, "%s", err.text);
+}
+
+static void serve_attest(struct guest *g, struct guest_push *push, const struct push_attest *ask)
+{
+    static struct push_frame answer;
+    static uint8_t buf[NSM_RESPONSE_MAX];
+    struct bytes document;
+    struct err err;
+    memset(&answer, 0, sizeof answer);
+    answer.kind = PUSH_ANSWER_DOCUMENT;
+    if (!nsm_attest(g->nsm, bytes_of(ask->user_data, ask->user_data_n),
+            bytes_of(ask->nonce, ask->nonce_n), bytes_of(NULL, 0), buf, &document, &err)) {
+        push_frame_fail(push->child.control, "%s", err.text);
+        return;
+    }
+    answer.u.document.document_n = (uint32_t)document.n;
+    memcpy(answer.u.document.document, document.p, document.n);
+    (void)!push_frame_send(push->child.control, &answer);
+}
+
+static void serve_frame(struct guest *g, struct guest_push *push, struct push_frame *frame)
+{
+    if (frame->kind == PUSH_CONFIG) {
+        serve_config(g, push, frame);
+    } else if (frame->kind == PUSH_KEYGEN) {
+        serve_keygen(g, push, &frame->u.keygen, frame);
+    } else if (frame->kind == PUSH_ATTEST) {
+        serve_attest(g, push, &frame->u.attest);
+    } else if (frame->kind == PUSH_PING) {
+        struct push_frame state = {.kind = PUSH_ANSWER_STATE, .u.state.is_ready = g->is_ready};
+        (void)!push_frame_send(push->child.control, &state);
+    } else if (frame->kind == CONTROL_FAILED) {
+        log_line(LOG_WARN, log_name, "a push was refused: %s", frame->u.control.u.text);
+    }
+}
+
+void guest_push_serve(struct guest *g, struct guest_push *push)
+{
+    static struct push_frame frame;
+    if (push_frame_recv(push->child.control, &frame) == 1)
+        serve_frame(g, push, &frame);
+    /* The child writes the answer to its client by itself; it is not waited for. */
+    child_forward_log(&push->child);
+}
