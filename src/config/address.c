@@ -1,6 +1,7 @@
 #include "config/address.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -124,6 +125,30 @@ static void print_text(struct link_address *a, const char *scheme, const char *i
     bool v6 = strchr(a->host, ':') != NULL;
     snprintf(a->text, sizeof a->text, "%s://%s%s%s%s%s:%u", scheme, id, *id == '\0' ? "" : "@",
         v6 ? "[" : "", a->host, v6 ? "]" : "", a->port);
+}
+
+void link_address_set_vsock(struct link_address *a)
+{
+    char id[2 * PEER_ID_LEN + 1] = "";
+    if (a->has_peer_id)
+        hex_lower(bytes_of(a->peer_id, PEER_ID_LEN), id);
+    a->kind = LINK_VSOCK;
+    snprintf(a->text, sizeof a->text, "vsock://%s%s3:%" PRIu32, id, a->has_peer_id ? "@" : "",
+        a->vsock_port);
+}
+
+bool link_address_needs_identity(const struct link_address *a)
+{
+    switch ((enum link_kind)a->kind) {
+    case LINK_UNIX:
+        return false;
+    case LINK_TCP:
+    case LINK_NOISE:
+        return true;
+    case LINK_VSOCK:
+        return a->is_secret_connection;
+    }
+    return false;
 }
 
 static bool parse_tcp(struct link_address *a, const char *text, struct err *err)

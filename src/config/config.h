@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
+#include "aws/kms.h"
 #include "base/attr.h"
 #include "base/err.h"
 #include "config/address.h"
@@ -45,16 +48,37 @@ struct config_chain {
     uint32_t hook_args_n;
     uint32_t hook_timeout_secs;
     bool hook_fail_closed;
+    /* What the key must turn out to be; no key: not said. */
+    struct public_key expected_key;
+    int64_t min_height; /* heights below it are refused; 0: none */
+
+    /* In an enclave: */
+    uint32_t state_port; /* vsock port of `tmkms nitro persist`; 0: state_file holds the state */
+    /* The key as KMS sealed it, instead of key_file; 0 bytes: key_file holds the key. */
+    uint32_t sealed_n;
+    uint8_t sealed[KMS_BLOB_MAX];
+    /* Zero without a sealed key. A pair of the context whose value is CONFIG_CONTEXT_MEASURED gets
+     * the measured configuration's hash in its place: config_chain_kms. */
+    struct kms_place kms;
+    bool context_has_measured;
+    bool kms_root_is_file; /* kms_root_file was not read: the tree did not come through
+                              config_tree_read */
 };
 
 struct config_validator {
     char chain_id[CHAIN_ID_MAX + 1];
     struct link_address address;
-    char secret_key[CONFIG_PATH_MAX]; /* identity key of this end; "" for unix */
-    uint32_t timeout_secs;            /* silence after which the connection is dialled again */
-    uint32_t line;                    /* enum wire_line */
-    int64_t max_height;               /* -1: none */
+    char secret_key[CONFIG_PATH_MAX]; /* identity key of this end; "": sealed, or none is needed */
+    uint32_t sealed_n; /* the identity key as KMS sealed it, opened with the chain's kms */
+    uint8_t sealed[KMS_BLOB_MAX];
+    uint32_t timeout_secs; /* silence after which the connection is dialled again */
+    uint32_t line;         /* enum wire_line */
+    int64_t max_height;    /* -1: none */
     bool reconnect;
+};
+
+struct config_enclave {
+    uint32_t log_port; /* vsock port of the parent that takes log lines; 0: none */
 };
 
 struct config {
@@ -62,6 +86,7 @@ struct config {
     size_t chains_n;
     struct config_validator *validators;
     size_t validators_n;
+    struct config_enclave enclave;
 };
 
 /* Everything that is wrong or odd, all at once. */
@@ -77,12 +102,55 @@ struct problems {
 void problems_add(struct problems *p, bool is_warning, const char *fmt, ...) ATTR_PRINTF(3, 4);
 void problems_free(struct problems *p);
 
+/* ---- from text and files (config_file.c: the only part that needs the TOML parser) ---- */
+
 /* config_parse reads the TOML text. false when problems has errors; ret is then empty. file is for
  * messages. */
 bool config_parse(struct config *ret, struct bytes toml, const char *file,
     struct problems *problems) ATTR_MUST_USE;
 /* config_read opens and reads the file (at most 4 MiB), then config_parse. */
 bool config_read(struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
+
+/* config_tree_read reads the file into the tree that is pushed to an enclave: kms_root_file is read
+ * and replaced by kms_root_pem. *ret is the caller's (json_decref). What stands in the tree is not
+ * checked here: config_from_tree. */
+bool config_tree_read(json_t **ret, const char *file, struct problems *problems) ATTR_MUST_USE;
+
+/* ---- from a tree ---- */
+
+/* config_from_tree is config_parse for a tree that came as JSON: the same checks and words, without
+ * lines. name is for messages. The tree stays the caller's. */
+bool config_from_tree(struct config *ret, const json_t *tree, const char *name,
+    struct problems *problems) ATTR_MUST_USE;
+
+/* config_tree_take_credentials takes every `credentials` table out of the tree, which can then be
+ * measured and kept. ret->key_id is "" when there was none. false: not what the schema wants, or two
+ * sections that differ. */
+bool config_tree_take_credentials(
+    struct aws_credentials *ret, json_t *tree, struct err *err) ATTR_MUST_USE;
+
+/* config_seed_tables: jansson would open /dev/urandom for the seed of its hash tables, which a
+ * sandbox forbids. Call before the first JSON object is made. */
+void config_seed_tables(void);
+
+/* config_check_for adds what only matters where the config is used: a host refuses keys that are for
+ * the enclave, the enclave refuses files. The enclave is also warned of a missing public_key. */
+enum config_use { CONFIG_HOST = 1, CONFIG_ENCLAVE };
+bool config_check_for(enum config_use use, const struct config *c, const char *name,
+    struct problems *problems) ATTR_MUST_USE;
+
+/* What the config is written for: a sealed key, a state or a validator behind vsock mean the
+ * enclave. */
+enum config_use config_use(const struct config *c);
+
+#define CONFIG_CONTEXT_MEASURED "@measured_config"
+enum { CONFIG_MEASURED_HEX = 96 };
+
+/* config_chain_kms: the chain's kms with the hash (lower hex) put into its encryption context where
+ * the configuration asks for it. */
+void config_chain_kms(struct kms_place *ret, const struct config_chain *c,
+    const char measured_hex[CONFIG_MEASURED_HEX + 1]);
+
 void config_free(struct config *c);
 
 /* -c PATH, else $TMKMS_CONFIG_FILE, else ./tmkms.toml. */

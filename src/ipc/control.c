@@ -43,6 +43,11 @@ static size_t control_size(uint32_t kind)
 
 #define TERMINATED(array) (memchr((array), '\0', sizeof(array)) != NULL)
 
+static bool public_key_is_sound(const struct public_key *k)
+{
+    return (k->type == KEY_ED25519 && k->len == 32) || (k->type == KEY_SECP256K1 && k->len == 33);
+}
+
 static bool chain_is_sound(const struct config_chain *c)
 {
     return TERMINATED(c->id) && c->id[0] != '\0' && TERMINATED(c->account_prefix) &&
@@ -50,12 +55,9 @@ static bool chain_is_sound(const struct config_chain *c)
            TERMINATED(c->key_file) && c->display >= DISPLAY_BECH32 && c->display <= DISPLAY_HEX &&
            c->key_format >= KEY_FILE_BASE64 && c->key_format <= KEY_FILE_EXPANDED96 &&
            c->key_type >= KEY_ED25519 && c->key_type <= KEY_SECP256K1 &&
-           c->hook_args[sizeof c->hook_args - 1] == '\0';
-}
-
-static bool public_key_is_sound(const struct public_key *k)
-{
-    return (k->type == KEY_ED25519 && k->len == 32) || (k->type == KEY_SECP256K1 && k->len == 33);
+           c->hook_args[sizeof c->hook_args - 1] == '\0' && c->sealed_n <= sizeof c->sealed &&
+           (c->expected_key.type == 0 || public_key_is_sound(&c->expected_key)) &&
+           kms_place_is_sound(&c->kms);
 }
 
 static bool validator_is_sound(const struct config_validator *v)
@@ -63,7 +65,7 @@ static bool validator_is_sound(const struct config_validator *v)
     const struct link_address *a = &v->address;
     return TERMINATED(v->chain_id) && TERMINATED(v->secret_key) && TERMINATED(a->text) &&
            TERMINATED(a->host) && TERMINATED(a->path) && a->kind >= LINK_UNIX &&
-           a->kind <= LINK_NOISE && (v->line == WIRE_P1 || v->line == WIRE_P2);
+           a->kind <= LINK_VSOCK && v->sealed_n <= sizeof v->sealed && (v->line == WIRE_P1 || v->line == WIRE_P2);
 }
 
 static bool control_is_sound(const struct control *c)

@@ -25,6 +25,8 @@ static const struct secure_kind *kind_of(const struct link_address *peer)
         return &secure_secret_connection;
     case LINK_NOISE:
         return &secure_noise;
+    case LINK_VSOCK:
+        return peer->is_secret_connection ? &secure_secret_connection : &secure_plain;
     }
     return NULL;
 }

@@ -184,7 +184,7 @@ static void check_hook(const struct flight *f, const struct config_chain *c)
 static bool identity_was_seen(const struct config *config, size_t index)
 {
     for (size_t i = 0; i < index; i++)
-        if (config->validators[i].address.kind != LINK_UNIX &&
+        if (link_address_needs_identity(&config->validators[i].address) &&
             strcmp(config->validators[i].secret_key, config->validators[index].secret_key) == 0)
             return true;
     return false;
@@ -255,7 +255,8 @@ void preflight(struct preflight_chain *ret, const struct config *config, const c
     for (size_t i = 0; i < config->validators_n; i++) {
         if (config->validators[i].address.kind == LINK_UNIX)
             check_socket(&f, &config->validators[i]);
-        else if (!identity_was_seen(config, i))
+        else if (link_address_needs_identity(&config->validators[i].address) &&
+                 !identity_was_seen(config, i))
             check_identity(&f, ret, &config->validators[i]);
     }
 }

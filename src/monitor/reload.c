@@ -14,8 +14,7 @@ static const char log_name[] = "tmkms::monitor";
 bool reload_add_validator(struct monitor *m, const struct config_validator *v, struct err *err)
 {
     struct control msg = {.kind = CONTROL_VALIDATOR_ADD, .u.validator = *v};
-    if (v->address.kind == LINK_UNIX ||
-        (v->address.kind == LINK_VSOCK && !v->address.is_secret_connection))
+    if (!link_address_needs_identity(&v->address))
         return control_send(m->session.control, &msg, NULL, 0) ||
                err_errno(err, "cannot reach the session process");
     int fd = m->source->open_identity(m, v, err);

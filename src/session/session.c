@@ -132,12 +132,12 @@ static bool load_identity(
     return true;
 }
 
-/* fd: the identity key file, -1 for unix. */
+/* fd: the identity key file, -1: none is needed. */
 static void validator_add(struct session *s, const struct config_validator *config, int fd)
 {
     struct signing_key *identity = NULL;
     struct err err;
-    if (config->address.kind != LINK_UNIX && !load_identity(config, fd, &identity, &err)) {
+    if (link_address_needs_identity(&config->address) && !load_identity(config, fd, &identity, &err)) {
         control_fail(s->control_fd, "[%s@%s] %s", config->chain_id, config->address.text, err.text);
         return;
     }
