@@ -53,7 +53,7 @@ void report_connected(struct report *r, const struct config_validator *v, const 
         return;
     r->said_connected = true;
     log_line(LOG_INFO, log_session, "[%s] connected to validator successfully", r->who);
-    if (secure_peer_id(s)[0] != '\0' && !secure_peer_is_verified(s))
+    if (link_address_needs_identity(&v->address) && !secure_peer_is_verified(s))
         log_line(LOG_WARN, log_session, "[%s]: unverified validator peer ID! (%s)", r->who,
             secure_peer_id(s));
 }
