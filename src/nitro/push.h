@@ -19,13 +19,22 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/bytes.h"
 #include "base/err.h"
 
-enum { PUSH_PORT = 5050, PUSH_MAX = 256 * 1024 };
+enum { PUSH_PORT = 5050, PUSH_MAX = 256 * 1024, PUSH_DEPTH_MAX = 16, PUSH_NODES_MAX = 8192 };
 
-/* push_write and push_read move one framed JSON object over a blocking descriptor until deadline_us. */
+/* push_write and push_read move one framed JSON object over a stream socket until deadline_us. */
 bool push_write(int fd, const json_t *message, uint64_t deadline_us, struct err *err) ATTR_MUST_USE;
-/* NULL and err: cut short, oversized, too slow, not JSON. Nesting is bounded. The result is the caller's. */
+/* NULL and err: cut short, oversized, too slow, not JSON. The result is the caller's. */
 json_t *push_read(int fd, uint64_t deadline_us, struct err *err);
+
+/* push_parse reads the object without its frame. Nesting and the number of objects and lists are
+ * bounded before anything is built. NULL and err; the result is the caller's. */
+json_t *push_parse(struct bytes text, struct err *err);
+
+/* push_ask is the host's side of one request: NULL and err also for an answer that says no, with the
+ * words of the enclave (free of control characters). The result is the caller's. */
+json_t *push_ask(int fd, const json_t *request, uint64_t deadline_us, struct err *err);
 
 #endif

@@ -1,0 +1,167 @@
+#include "nitro/push.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/fd.h"
+#include "crypto/secret.h"
+
+static const uint8_t magic[8] = {'T', 'M', 'K', 'M', 'S', 'v', '1', '\n'};
+enum { HEADER_LEN = sizeof magic + 4 };
+
+/* ---- parsing -------------------------------------------------------------------- */
+
+/* jansson would open /dev/urandom for the seed of its hash tables; the sandbox forbids that. */
+static void seed_tables(void)
+{
+    size_t seed = 1;
+    (void)!getrandom(&seed, sizeof seed, GRND_NONBLOCK);
+    json_object_seed(seed | 1); /* 0 would mean /dev/urandom */
+}
+
+/* Counts brackets outside strings. Nothing is said here about anything else that may be wrong. */
+static bool is_bounded(struct bytes text, struct err *err)
+{
+    unsigned depth = 0, nodes = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else if (in_string)
+            continue;
+        else if (c == '{' || c == '[')
+            depth++, nodes++;
+        else if ((c == '}' || c == ']') && depth > 0)
+            depth--;
+        if (depth > PUSH_DEPTH_MAX)
+            return err_set(err, "nested deeper than %d", PUSH_DEPTH_MAX);
+        if (nodes > PUSH_NODES_MAX)
+            return err_set(err, "more than %d objects and lists", PUSH_NODES_MAX);
+    }
+    return true;
+}
+
+json_t *push_parse(struct bytes text, struct err *err)
+{
+    json_error_t why;
+    if (!is_bounded(text, err))
+        return NULL;
+    seed_tables();
+    json_t *message =
+        json_loadb(text.n > 0 ? (const char *)text.p : "", text.n, JSON_REJECT_DUPLICATES, &why);
+    if (json_is_object(message))
+        return message;
+    /* jansson's own words would quote the text, which may hold a secret */
+    if (message != NULL)
+        err_set(err, "not a JSON object");
+    else
+        err_set(err, "no JSON: wrong at byte %d", why.position);
+    json_decref(message);
+    return NULL;
+}
+
+/* ---- one message ---------------------------------------------------------------- */
+
+static bool read_part(int fd, void *buf, size_t n, uint64_t deadline_us, struct err *err)
+{
+    if (fd_read_before(fd, buf, n, deadline_us))
+        return true;
+    if (errno == ETIMEDOUT)
+        return err_set(err, "nothing more came before the deadline");
+    return errno == 0 ? err_set(err, "cut short") : err_errno(err, "cannot read");
+}
+
+json_t *push_read(int fd, uint64_t deadline_us, struct err *err)
+{
+    uint8_t header[HEADER_LEN];
+    if (!read_part(fd, header, sizeof header, deadline_us, err))
+        return NULL;
+    const uint8_t *l = header + sizeof magic;
+    uint32_t n = (uint32_t)l[0] << 24 | (uint32_t)l[1] << 16 | (uint32_t)l[2] << 8 | l[3];
+    if (memcmp(header, magic, sizeof magic) != 0) {
+        err_set(err, "it does not begin as a message of this tmkms does; is the other end a tmkms "
+                     "of the same version?");
+        return NULL;
+    }
+    if (n > PUSH_MAX) {
+        err_set(err, "%u bytes announced, at most %d are taken", (unsigned)n, PUSH_MAX);
+        return NULL;
+    }
+    uint8_t *text = malloc(n + 1);
+    if (text == NULL) {
+        err_set(err, "no memory");
+        return NULL;
+    }
+    json_t *message = NULL;
+    if (read_part(fd, text, n, deadline_us, err))
+        message = push_parse(bytes_of(text, n), err);
+    secret_wipe(text, n);
+    free(text);
+    return message;
+}
+
+static bool write_text_before(
+    int fd, const char *text, size_t n, uint64_t deadline_us, struct err *err)
+{
+    uint8_t header[HEADER_LEN];
+    memcpy(header, magic, sizeof magic);
+    for (int i = 0; i < 4; i++)
+        header[sizeof magic + (size_t)i] = (uint8_t)(n >> (24 - 8 * i));
+    if (n > PUSH_MAX)
+        return err_set(err, "%zu bytes are too many, at most %d may be sent", n, PUSH_MAX);
+    if (fd_write_before(fd, header, sizeof header, deadline_us) &&
+        fd_write_before(fd, text, n, deadline_us))
+        return true;
+    return errno == ETIMEDOUT ? err_set(err, "the other end did not take it before the deadline")
+                              : err_errno(err, "cannot send");
+}
+
+bool push_write(int fd, const json_t *message, uint64_t deadline_us, struct err *err)
+{
+    char *text = json_dumps(message, JSON_COMPACT);
+    if (text == NULL)
+        return err_set(err, "no memory");
+    size_t n = strlen(text);
+    bool ok = write_text_before(fd, text, n, deadline_us, err);
+    secret_wipe(text, n);
+    free(text);
+    return ok;
+}
+
+/* ---- the host's side ------------------------------------------------------------ */
+
+static void clean(char *text)
+{
+    for (char *p = text; *p != '\0'; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
+json_t *push_ask(int fd, const json_t *request, uint64_t deadline_us, struct err *err)
+{
+    struct err unsent = {0}, unread;
+    bool is_sent = push_write(fd, request, deadline_us, &unsent);
+    /* an enclave that refuses early answers before it has taken everything */
+    json_t *answer = push_read(fd, deadline_us, &unread);
+    if (answer == NULL) {
+        if (is_sent)
+            err_set(err, "no answer from the enclave: %s", unread.text);
+        else
+            err_set(err, "cannot send to the enclave: %s", unsent.text);
+        return NULL;
+    }
+    if (is_sent && json_is_true(json_object_get(answer, "ok")))
+        return answer;
+    const char *words = json_string_value(json_object_get(answer, "error"));
+    struct err said;
+    err_set(&said, "%s", words != NULL ? words : "the enclave says no and not why");
+    clean(said.text);
+    err_set(err, "%s", said.text);
+    json_decref(answer);
+    return NULL;
+}
