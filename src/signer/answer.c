@@ -10,7 +10,7 @@
 static void refuse(struct sign_reply *reply, const char *reason)
 {
     reply->outcome = SIGN_REFUSED;
-    snprintf(reply->reason, sizeof reply->reason, "%s", reason);
+    snprintf(reply->reason, sizeof reply->reason, "%.*s", SIGN_REASON_MAX - 1, reason);
 }
 
 static void refuse_verdict(struct sign_reply *reply, enum guard_verdict verdict,
@@ -40,51 +40,80 @@ static void sign_extension(struct signer_chain *chain, const struct sign_request
     reply->has_extension_signature = 1;
 }
 
+/* What keeps the store from being ahead of the parent's, in the parent's words: nothing is signed. */
+static enum state_outcome refuse_pending(
+    enum state_outcome outcome, struct sign_reply *reply, const struct err *why)
+{
+    if (outcome == STATE_PENDING)
+        refuse(reply, why->text);
+    return outcome;
+}
+
 /* After an invalid slot the first height that could be signed is given up: the lost record may have
  * been for it. */
-static bool burn_height(struct signer_chain *chain, const struct signable *next,
+static enum state_outcome burn_height(struct signer_chain *chain, const struct signable *next,
     struct sign_reply *reply, struct err *err)
 {
     struct watermark burnt = *durable_watermark(state_current(chain->state));
     burnt.floor = next->height;
     const struct durable *token;
-    if (!state_commit(chain->state, &burnt, &token, err))
-        return false;
+    enum state_outcome outcome = state_commit(chain->state, &burnt, &token, err);
+    if (outcome != STATE_DURABLE)
+        return refuse_pending(outcome, reply, err);
     refuse(reply, "");
     snprintf(reply->reason, sizeof reply->reason,
         "height %" PRId64 " is not signed: the state file had an invalid slot when it was opened; "
         "the next height will be",
         next->height);
-    return true;
+    return outcome;
 }
 
-static bool answer_vote_or_proposal(struct signer_chain *chain, const struct sign_request *req,
-    struct bytes blob, struct sign_reply *reply, struct err *err)
+static void sign_into(struct signer_chain *chain, const struct sign_request *req, struct bytes blob,
+    const struct durable *token, struct sign_reply *reply)
 {
-    const struct signable *next = &req->signable;
-    const struct durable *token = state_current(chain->state);
-    const struct watermark *mark = durable_watermark(token);
-    if (blob.n > 0 && !has_extension(req)) {
-        refuse(reply, "an extension belongs to a precommit for a block only");
-        return true;
-    }
-    enum guard_verdict verdict = guard_check(mark, next, &chain->policy);
-    if (verdict == GUARD_SIGN) {
-        if (state_burns_first(chain->state))
-            return burn_height(chain, next, reply, err);
-        struct watermark after = {.floor = mark->floor, .last = *next};
-        if (!state_commit(chain->state, &after, &token, err))
-            return false;
-    } else if (verdict != GUARD_REPEAT) {
-        refuse_verdict(reply, verdict, mark, next);
-        return true;
-    }
     sign_durable(chain->key, token, reply->signature);
     reply->timestamp = durable_watermark(token)->last.timestamp;
-    reply->outcome = verdict == GUARD_SIGN ? SIGN_DONE : SIGN_REPEATED;
     if (has_extension(req) && !req->skip_extension)
         sign_extension(chain, req, blob, reply);
-    return true;
+}
+
+static enum state_outcome answer_new(struct signer_chain *chain, const struct sign_request *req,
+    struct bytes blob, struct sign_reply *reply, struct err *err)
+{
+    if (state_burns_first(chain->state))
+        return burn_height(chain, &req->signable, reply, err);
+    const struct durable *token = state_current(chain->state);
+    struct watermark after = {.floor = durable_watermark(token)->floor, .last = req->signable};
+    enum state_outcome outcome = state_commit(chain->state, &after, &token, err);
+    if (outcome != STATE_DURABLE)
+        return refuse_pending(outcome, reply, err);
+    reply->outcome = SIGN_DONE;
+    sign_into(chain, req, blob, token, reply);
+    return outcome;
+}
+
+static enum state_outcome answer_vote_or_proposal(struct signer_chain *chain,
+    const struct sign_request *req, struct bytes blob, struct sign_reply *reply, struct err *err)
+{
+    if (blob.n > 0 && !has_extension(req)) {
+        refuse(reply, "an extension belongs to a precommit for a block only");
+        return STATE_DURABLE;
+    }
+    enum state_outcome outcome = state_settle(chain->state, err);
+    if (outcome != STATE_DURABLE)
+        return refuse_pending(outcome, reply, err);
+    const struct durable *token = state_current(chain->state);
+    const struct watermark *mark = durable_watermark(token);
+    enum guard_verdict verdict = guard_check(mark, &req->signable, &chain->policy);
+    if (verdict == GUARD_SIGN)
+        return answer_new(chain, req, blob, reply, err);
+    if (verdict == GUARD_REPEAT) {
+        reply->outcome = SIGN_REPEATED;
+        sign_into(chain, req, blob, token, reply);
+    } else {
+        refuse_verdict(reply, verdict, mark, &req->signable);
+    }
+    return outcome;
 }
 
 static void answer_raw(struct signer_chain *chain, const struct sign_request *req,
@@ -125,7 +154,7 @@ bool signer_answer(struct signer_chain *chain, const struct sign_request *req, s
     }
     switch ((enum sign_kind)req->kind) {
     case SIGN_VOTE_OR_PROPOSAL:
-        return answer_vote_or_proposal(chain, req, blob, reply, err);
+        return answer_vote_or_proposal(chain, req, blob, reply, err) != STATE_FAILED;
     case SIGN_RAW_P2:
     case SIGN_RAW_CELESTIA:
         answer_raw(chain, req, blob, reply);

@@ -1,5 +1,5 @@
-/* answer: one request of one chain, from guard to signature: guard -> commit -> token -> sign ->
- * reply. */
+/* answer: one request of one chain, from guard to signature: settle -> guard -> commit -> token ->
+ * sign -> reply. */
 #ifndef TMKMS_SIGNER_ANSWER_H
 #define TMKMS_SIGNER_ANSWER_H
 
@@ -19,7 +19,7 @@ struct signer_chain {
 
 enum { SIGNER_SCRATCH = SIGN_BLOB_MAX + 1024 };
 
-/* signer_answer fills *reply, refusals included. false: the state could not be made durable;
+/* signer_answer fills *reply, refusals included; a record that is pending is a refusal too. false: the state could not be made durable;
  * nothing was signed, nothing may be sent, and the process must end (err says why). */
 bool signer_answer(struct signer_chain *chain, const struct sign_request *req, struct bytes blob,
     struct sign_reply *reply, struct err *err) ATTR_MUST_USE;

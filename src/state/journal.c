@@ -9,172 +9,130 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "state/store.h"
 
-enum { PATH_SHOWN = 512 };
-
-/* Defined in this file only: nobody else can make one. */
-struct durable {
-    struct record record;
-};
-
-struct state {
-    _Alignas(SLOT_SIZE) uint8_t page[SLOT_SIZE];
-    struct durable now;
+struct journal {
+    struct state state;
     const struct state_io *io;
     int fd;
-    bool burns_first;
-    bool is_poisoned;
-    char path[PATH_SHOWN];
+    _Alignas(SLOT_SIZE) uint8_t page[SLOT_SIZE];
 };
 
-/* ---- the record that is durable ----------------------------------------------------------------
- */
-
-const struct watermark *durable_watermark(const struct durable *d)
+static struct journal *journal_of(struct state *s)
 {
-    return &d->record.mark;
-}
-
-const char *durable_chain_id(const struct durable *d)
-{
-    return d->record.chain_id;
-}
-
-const struct durable *state_current(const struct state *s)
-{
-    return &s->now;
-}
-
-bool state_burns_first(const struct state *s)
-{
-    return s->burns_first;
+    return (struct journal *)s; /* its first member */
 }
 
 /* One write, one flush, no second try: after a failed flush the kernel may count the pages as
  * clean, and a flush that then succeeds says nothing. */
-static bool write_slot(struct state *s, const struct record *rec, struct err *err)
+static bool write_slot(struct journal *j, const struct record *rec, struct err *err)
 {
-    slot_render(rec, s->page);
+    slot_render(rec, j->page);
     off_t at = (off_t)(rec->sequence & 1) * SLOT_SIZE;
     errno = 0;
-    ssize_t put = s->io->pwrite(s->io->ctx, s->fd, s->page, SLOT_SIZE, at);
-    if (put < 0)
-        return err_errno(err, "cannot write the state file %s", s->path);
-    if (put != SLOT_SIZE)
+    ssize_t n = j->io->pwrite(j->io->ctx, j->fd, j->page, SLOT_SIZE, at);
+    if (n < 0)
+        return err_errno(err, "cannot write %s", j->state.name);
+    if (n != SLOT_SIZE)
         return err_set(err,
-            "cannot write the state file %s: only %zd of %d bytes were written (is the disk full?)",
-            s->path, put, SLOT_SIZE);
-    if (s->io->fdatasync(s->io->ctx, s->fd) != 0)
-        return err_errno(err, "cannot flush the state file %s to the disk", s->path);
+            "cannot write %s: only %zd of %d bytes were written (is the disk full?)", j->state.name,
+            n, SLOT_SIZE);
+    if (j->io->fdatasync(j->io->ctx, j->fd) != 0)
+        return err_errno(err, "cannot flush %s to the disk", j->state.name);
     return true;
 }
 
 /* Without a name the record would be gone after a restart. More than one name is harmless: the lock
  * is on the file, not on the name, and backup programs make hard links. */
-static bool has_name(struct state *s, struct err *err)
+static bool has_name(struct journal *j, struct err *err)
 {
     struct stat st;
-    if (s->io->fstat(s->io->ctx, s->fd, &st) != 0)
-        return err_errno(err, "cannot look at the state file %s", s->path);
+    if (j->io->fstat(j->io->ctx, j->fd, &st) != 0)
+        return err_errno(err, "cannot look at %s", j->state.name);
     return st.st_nlink > 0 ||
            err_set(err,
-               "the state file %s was deleted or replaced while in use; put the newest state back "
+               "%s was deleted or replaced while in use; put the newest state back "
                "with "
                "`tmkms state import`, or start a new one above the chain's present height with "
                "`tmkms state init --height H`",
-               s->path);
+               j->state.name);
 }
 
-static bool commit(struct state *s, const struct watermark *next, struct err *err)
+static enum state_outcome put(struct state *s, const struct record *next, struct err *err)
 {
-    if (!watermark_covers(next, &s->now.record.mark))
-        return err_set(err, "the state file %s would be lowered: this must not happen", s->path);
-    struct record rec = s->now.record;
+    struct record rec = *next;
     rec.sequence++;
-    rec.mark = *next;
-    rec.burn_next = false;
-    if (record_problem(&rec) != NULL)
-        return err_set(
-            err, "not a record for the state file %s: %s", s->path, record_problem(&rec));
-    if (!write_slot(s, &rec, err) || !has_name(s, err))
-        return false;
-    s->now.record = rec;
-    s->burns_first = false;
-    return true;
-}
-
-bool state_commit(
-    struct state *s, const struct watermark *next, const struct durable **ret, struct err *err)
-{
-    if (s->is_poisoned)
-        return err_set(err, "the state file %s failed before; nothing is signed any more", s->path);
-    if (!commit(s, next, err)) {
-        s->is_poisoned = true;
-        return false;
+    if (record_problem(&rec) != NULL) {
+        err_set(err, "not a record for %s: %s", s->name, record_problem(&rec));
+        return STATE_FAILED;
     }
-    *ret = &s->now;
-    return true;
+    if (!write_slot(journal_of(s), &rec, err) || !has_name(journal_of(s), err))
+        return STATE_FAILED;
+    state_advance(s, &rec);
+    return STATE_DURABLE;
 }
 
-void state_close(struct state *s)
+static void close_journal(struct state *s)
 {
-    if (s == NULL)
-        return;
-    fd_close(&s->fd);
+    fd_close(&journal_of(s)->fd);
     free(s);
 }
+
+static const struct store journal_store = {.put = put, .close = close_journal};
 
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-static void log_damage(const struct state *s, const struct journal_view *view)
+static void log_damage(const struct journal *j, const struct journal_view *view)
 {
-    if (!s->burns_first)
+    if (!j->state.burns_first)
         return;
     log_line(LOG_WARN, "tmkms::state",
-        "[%s] %s in state file %s: the record of %" PRId64 "/%" PRId32
-        " (%s) counts, and the first height "
+        "[%s] %s in %s: the record of %" PRId64 "/%" PRId32 " (%s) counts, and the first height "
         "asked for will not be signed; `tmkms state repair` shows and mends it",
-        s->now.record.chain_id,
+        j->state.now.record.chain_id,
         view->is_intact ? "a height is still to be given up" : "one of the two slots is damaged",
-        s->path, s->now.record.mark.last.height, s->now.record.mark.last.round,
-        step_name(s->now.record.mark.last.step));
+        j->state.name, j->state.now.record.mark.last.height, j->state.now.record.mark.last.round,
+        step_name(j->state.now.record.mark.last.step));
 }
 
 /* What a restart reads from the page cache may never have reached the disk (the process was killed
  * before the flush, or a failed flush marked the pages clean): write it again before anything is
  * answered from it. */
-static bool open_record(
-    struct state *s, const char *chain_id, const struct public_key *key, struct err *err)
+static bool open_record(struct journal *j, const char *path, const char *chain_id,
+    const struct public_key *key, struct err *err)
 {
     struct journal_view view;
-    if (!journal_lock(s->fd, s->path, err) || !journal_view(&view, s->fd, s->path, s->io, err) ||
-        !journal_view_check(&view, s->path, chain_id, key, err))
+    if (!journal_lock(j->fd, path, err) || !journal_view(&view, j->fd, path, j->io, err) ||
+        !journal_view_check(&view, path, chain_id, key, err))
         return false;
-    s->now.record = view.slot[view.newest];
-    s->burns_first = !view.is_intact || s->now.record.burn_next;
-    if (!write_slot(s, &s->now.record, err) || !has_name(s, err))
+    const struct record *newest = &view.slot[view.newest];
+    if (!write_slot(j, newest, err) || !has_name(j, err))
         return false;
-    log_damage(s, &view);
+    state_advance(&j->state, newest);
+    if (!view.is_intact)
+        j->state.burns_first = true;
+    log_damage(j, &view);
     return true;
 }
 
 bool journal_open(struct state **ret, int fd, const char *path, const char *chain_id,
     const struct public_key *key, const struct state_io *io, struct err *err)
 {
-    struct state *s = aligned_alloc(SLOT_SIZE, sizeof *s);
-    if (s == NULL) {
+    struct journal *j = aligned_alloc(SLOT_SIZE, sizeof *j);
+    if (j == NULL) {
         fd_close(&fd);
         return err_set(err, "out of memory");
     }
-    memset(s, 0, sizeof *s);
-    s->fd = fd;
-    s->io = io != NULL ? io : &state_io_system;
-    snprintf(s->path, sizeof s->path, "%s", path);
-    if (!open_record(s, chain_id, key, err)) {
-        state_close(s);
+    memset(j, 0, sizeof *j);
+    j->state.store = &journal_store;
+    j->fd = fd;
+    j->io = io != NULL ? io : &state_io_system;
+    snprintf(j->state.name, sizeof j->state.name, "the state file %s", path);
+    if (!open_record(j, path, chain_id, key, err)) {
+        state_close(&j->state);
         return false;
     }
-    *ret = s;
+    *ret = &j->state;
     return true;
 }

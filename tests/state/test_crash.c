@@ -150,7 +150,7 @@ static void check_poison(struct world *w, struct signer_chain *chain)
     const struct durable *token = NULL;
     struct err err;
     for (int i = 0; i < 2; i++)
-        assert_false(state_commit(chain->state, &next, &token, &err));
+        assert_int_equal(state_commit(chain->state, &next, &token, &err), STATE_FAILED);
     assert_null(token);
     assert_int_equal(w->disk.calls, calls);
     count.failed_commits++;

@@ -185,7 +185,7 @@ static void commit_good(struct state *s, int64_t height)
     struct watermark next = mark_at(height);
     const struct durable *token = NULL;
     struct err err;
-    if (!state_commit(s, &next, &token, &err))
+    if (state_commit(s, &next, &token, &err) != STATE_DURABLE)
         fail_msg("%s", err.text);
     assert_int_equal(durable_watermark(token)->last.height, height);
 }
@@ -254,7 +254,7 @@ static void a_commit_never_lowers(void **state)
         struct state *s = open_good();
         const struct durable *token = NULL;
         struct err err;
-        assert_false(state_commit(s, &lower[i], &token, &err));
+        assert_int_equal(state_commit(s, &lower[i], &token, &err), STATE_FAILED);
         assert_int_equal(current_height(s), 5);
         state_close(s);
     }
@@ -266,13 +266,13 @@ static void assert_dead_after_failure(struct state *s, const char *word)
     struct watermark next = mark_at(9);
     const struct durable *token = NULL;
     struct err err;
-    assert_false(state_commit(s, &next, &token, &err));
+    assert_int_equal(state_commit(s, &next, &token, &err), STATE_FAILED);
     if (strstr(err.text, word) == NULL)
         fail_msg("no '%s' in: %s", word, err.text);
     assert_null(token);
     assert_int_equal(current_height(s), 8);
     memset(&calls, 0, sizeof calls);
-    assert_false(state_commit(s, &next, &token, &err));
+    assert_int_equal(state_commit(s, &next, &token, &err), STATE_FAILED);
     assert_string_equal(calls.order, "");
     assert_null(token);
     state_close(s);
@@ -400,7 +400,7 @@ static void assert_burns(int64_t height)
     burnt.floor = height + 1;
     const struct durable *token;
     struct err err;
-    assert_true(state_commit(s, &burnt, &token, &err));
+    assert_int_equal(state_commit(s, &burnt, &token, &err), STATE_DURABLE);
     assert_false(state_burns_first(s));
     state_close(s);
 
