@@ -233,6 +233,13 @@ void signing_key_sign(const struct signing_key *key, struct bytes msg, uint8_t s
         ed25519_expanded_sign(key, msg, sig);
 }
 
+/* The scalar of secp256k1 is half as long as the rest of the union, which is zero there. */
+void signing_key_derive(const struct signing_key *key, struct bytes info, uint8_t out[32])
+{
+    static const char salt[] = "tmkms key derivation 1";
+    hkdf_sha256(bytes_of_text(salt), bytes_of(&key->private, sizeof key->private), info, out, 32);
+}
+
 bool public_key_verify(
     const struct public_key *key, struct bytes msg, const uint8_t sig[SIGNATURE_LEN])
 {

@@ -45,6 +45,10 @@ const struct public_key *signing_key_public(const struct signing_key *key);
  * R||S. Deterministic, no allocation. Any number of threads at once. */
 void signing_key_sign(const struct signing_key *key, struct bytes msg, uint8_t sig[SIGNATURE_LEN]);
 
+/* signing_key_derive: 32 bytes that only the holder of the private key can compute (HKDF-SHA-256 over the
+ * private bytes), others for every info. A secret: the caller wipes it. */
+void signing_key_derive(const struct signing_key *key, struct bytes info, uint8_t out[32]);
+
 bool public_key_verify(
     const struct public_key *key, struct bytes msg, const uint8_t sig[SIGNATURE_LEN]) ATTR_MUST_USE;
 bool public_key_equal(const struct public_key *a, const struct public_key *b);

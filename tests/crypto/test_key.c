@@ -155,6 +155,31 @@ static void expanded_forms_are_checked(void **state)
     refuse(KEY_ED25519, PRIVATE_EXPANDED64, bytes_of(flat, 64), "not clamped");
 }
 
+/* What is derived depends on every private byte and on the info, and on nothing else. */
+static void derived_bytes_name_key_and_purpose(void **state)
+{
+    (void)state;
+    enum { KEYS = 3, INFOS = 2 };
+    static const char *const infos[INFOS] = {"one", "two"};
+    uint8_t out[KEYS * INFOS][32], again[32], raw[32] = {9};
+    struct err err;
+    for (int k = 0; k < KEYS; k++) {
+        struct signing_key *key;
+        raw[31] = (uint8_t)k;
+        enum key_type type = k == 2 ? KEY_SECP256K1 : KEY_ED25519;
+        assert_true(signing_key_create(&key, type, PRIVATE_SEED, bytes_of(raw, 32), &err));
+        for (int i = 0; i < INFOS; i++) {
+            signing_key_derive(key, bytes_of_text(infos[i]), out[k * INFOS + i]);
+            signing_key_derive(key, bytes_of_text(infos[i]), again);
+            assert_memory_equal(again, out[k * INFOS + i], 32);
+        }
+        signing_key_free(key);
+    }
+    for (int a = 0; a < KEYS * INFOS; a++)
+        for (int b = 0; b < a; b++)
+            assert_memory_not_equal(out[a], out[b], 32);
+}
+
 static void wrong_lengths_and_scalars(void **state)
 {
     (void)state;
@@ -324,6 +349,7 @@ int main(void)
         cmocka_unit_test(keys_of_cometbft),
         cmocka_unit_test(expanded_forms_sign_as_the_seed),
         cmocka_unit_test(expanded_forms_are_checked),
+        cmocka_unit_test(derived_bytes_name_key_and_purpose),
         cmocka_unit_test(wrong_lengths_and_scalars),
         cmocka_unit_test(secp256k1_high_s_is_refused),
         cmocka_unit_test(keys_of_no_type_verify_nothing),
