@@ -1,11 +1,11 @@
 #include <string.h>
 
 #include "cli/command.h"
-#include "monitor/monitor.h"
+#include "cli/role.h"
 
 int main(int argc, char **argv)
 {
-    int role = monitor_role(argc, argv); /* one of our own child processes */
+    int role = role_run(argc, argv); /* one of our own child processes */
     if (role >= 0)
         return role;
     const struct command commands[] = {

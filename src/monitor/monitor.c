@@ -1,15 +1,12 @@
 #include "monitor/monitor.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "monitor/chains.h"
 #include "monitor/config_child.h"
 #include "monitor/core.h"
 #include "monitor/reload.h"
-#include "session/session.h"
-#include "signer/signer.h"
 
 static const char log_name[] = "tmkms::monitor";
 
@@ -67,23 +64,4 @@ int monitor_run(const char *config_path, struct problems *problems)
     if (code == EXIT_SUCCESS)
         log_line(LOG_INFO, "tmkms::commands::start", "Shutdown completed successfully");
     return code;
-}
-
-int monitor_role(int argc, char **argv)
-{
-    if (argc < 3 || argv[1][0] != '@')
-        return -1;
-    if (strcmp(argv[2], "-v") == 0)
-        log_set_level(LOG_DEBUG);
-    if (strcmp(argv[1], "@signer") == 0)
-        return signer_main();
-    if (strcmp(argv[1], "@session") == 0)
-        return session_main();
-    if (strcmp(argv[1], "@push") == 0)
-        return push_child_main();
-    if (strcmp(argv[1], "@fetch") == 0)
-        return fetch_main();
-    if (strcmp(argv[1], "@config") == 0)
-        return config_child_main(argc > 3 ? argv[3] : "tmkms.toml");
-    return -1;
 }

@@ -14,8 +14,4 @@
  * the log. */
 int monitor_run(const char *config_path, struct problems *problems);
 
-/* monitor_role runs the child process that argv[1] names ("@config", "@signer", "@session"); -1
- * when it names none. */
-int monitor_role(int argc, char **argv);
-
 #endif

@@ -1,0 +1,23 @@
+#include "cli/role.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "monitor/config_child.h"
+#include "session/session.h"
+#include "signer/signer.h"
+
+int role_run(int argc, char **argv)
+{
+    if (argc < 3 || argv[1][0] != '@')
+        return -1;
+    if (strcmp(argv[2], "-v") == 0)
+        log_set_level(LOG_DEBUG);
+    if (strcmp(argv[1], "@signer") == 0)
+        return signer_main();
+    if (strcmp(argv[1], "@session") == 0)
+        return session_main();
+    if (strcmp(argv[1], "@config") == 0)
+        return config_child_main(argc > 3 ? argv[3] : "tmkms.toml");
+    return -1;
+}
