@@ -1,94 +1,178 @@
 #include "config/config.h"
 
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
-#include "base/fd.h"
 #include "config/flatten.h"
-#include "config/toml.h"
-#include "config/walk.h"
 
-enum { CONFIG_FILE_MAX = 4 * 1024 * 1024 };
-
-/* jansson would open /dev/urandom for the seed of its hash tables; the sandbox forbids that. */
-static void seed_tables(void)
+void config_seed_tables(void)
 {
     size_t seed = 1;
     (void)!getrandom(&seed, sizeof seed, GRND_NONBLOCK);
     json_object_seed(seed | 1); /* 0 would mean /dev/urandom */
 }
 
-static void parse(struct config *ret, struct bytes toml, const char *file,
-    struct problems *problems, bool *ret_has_secret)
+bool config_from_tree(
+    struct config *ret, const json_t *tree, const char *name, struct problems *problems)
 {
-    json_t *tree, *lines;
-    uint32_t line;
-    struct err err;
-    seed_tables();
-    if (!toml_parse(&tree, &lines, toml, &line, &err)) {
-        if (line > 0)
-            problems_add(problems, false, "%s:%u: %s", file, line, err.text);
-        else
-            problems_add(problems, false, "%s: %s", file, err.text);
-        return;
+    *ret = (struct config){0};
+    if (!json_is_object(tree)) {
+        problems_add(problems, false, "%s: the configuration is no table", name);
+        return false;
     }
-    struct raw raw = {.file = file, .lines = lines, .problems = problems};
+    struct raw raw = {.file = name, .problems = problems};
     walk_tree(&raw, tree);
     flatten(ret, &raw);
-    *ret_has_secret = raw.has_secret;
     raw_free(&raw);
-    json_decref(tree);
-    json_decref(lines);
-}
-
-bool config_parse(
-    struct config *ret, struct bytes toml, const char *file, struct problems *problems)
-{
-    bool has_secret;
-    *ret = (struct config){0};
-    parse(ret, toml, file, problems, &has_secret);
     return problems->errors_n == 0;
 }
 
-/* The caller frees *ret_text, on failure too. */
-static bool read_file(
-    char **ret_text, size_t *ret_n, bool *ret_is_open, const char *file, struct err *err)
+/* ---- credentials ---- */
+
+static bool copy_text(char *out, size_t cap, const json_t *table, const char *name)
 {
-    int fd ATTR_CLEANUP(fd_close) = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0)
-        return err_errno(err, "cannot be opened");
-    *ret_is_open = (st.st_mode & (S_IRWXG | S_IRWXO)) != 0;
-    *ret_text = malloc(CONFIG_FILE_MAX);
-    if (*ret_text == NULL)
-        return err_set(err, "no memory");
-    return fd_read_all(fd, *ret_text, CONFIG_FILE_MAX, ret_n, err);
+    const json_t *value = json_object_get(table, name);
+    const char *text = json_string_value(value);
+    size_t n = json_string_length(value);
+    if (value == NULL)
+        return true;
+    if (text == NULL || n == 0 || n >= cap || strlen(text) != n)
+        return false;
+    memcpy(out, text, n + 1);
+    return true;
 }
 
-bool config_read(struct config *ret, const char *file, struct problems *problems)
+static bool take_one(struct aws_credentials *ret, json_t *softsign, struct err *err)
 {
-    char *text = NULL;
-    size_t n = 0;
-    bool is_open = false, has_secret = false;
-    struct err err;
-    *ret = (struct config){0};
-    if (!read_file(&text, &n, &is_open, file, &err))
-        problems_add(problems, false,
-            "%s: %s; name the file with -c PATH, or make one with `tmkms init DIR`", file,
-            err.text);
+    struct aws_credentials here = {0};
+    const json_t *table = json_object_get(softsign, "credentials");
+    if (table == NULL)
+        return true;
+    bool ok = copy_text(here.key_id, sizeof here.key_id, table, "aws_key_id") &&
+              copy_text(here.secret_key, sizeof here.secret_key, table, "aws_secret_key") &&
+              copy_text(here.session_token, sizeof here.session_token, table, "aws_session_token");
+    ok = ok && here.key_id[0] != '\0' && here.secret_key[0] != '\0';
+    json_object_del(softsign, "credentials");
+    if (!ok)
+        err_set(err, "credentials: needs aws_key_id and aws_secret_key, each a string");
+    else if (ret->key_id[0] != '\0' && memcmp(ret, &here, sizeof here) != 0)
+        ok = err_set(err, "credentials: two sections have different ones; one enclave uses one");
     else
-        parse(ret, bytes_of(text, n), file, problems, &has_secret);
-    if (has_secret && is_open)
-        problems_add(problems, true, "%s: holds a password and others can read it; `chmod 600 %s`",
-            file, file);
-    if (text != NULL)
-        explicit_bzero(text, n);
-    free(text);
+        memcpy(ret, &here, sizeof here);
+    explicit_bzero(&here, sizeof here);
+    return ok;
+}
+
+bool config_tree_take_credentials(struct aws_credentials *ret, json_t *tree, struct err *err)
+{
+    json_t *softsigns = json_object_get(json_object_get(tree, "providers"), "softsign");
+    bool ok = true;
+    *ret = (struct aws_credentials){0};
+    for (size_t i = 0; i < json_array_size(softsigns); i++)
+        ok = take_one(ret, json_array_get(softsigns, i), err) && ok;
+    return ok;
+}
+
+/* ---- where it is used ---- */
+
+static bool is_behind_vsock(const struct config_validator *v)
+{
+    return v->address.kind == LINK_VSOCK || v->sealed_n > 0;
+}
+
+enum config_use config_use(const struct config *c)
+{
+    for (size_t i = 0; i < c->chains_n; i++)
+        if (c->chains[i].sealed_n > 0 || c->chains[i].state_port != 0)
+            return CONFIG_ENCLAVE;
+    for (size_t i = 0; i < c->validators_n; i++)
+        if (is_behind_vsock(&c->validators[i]))
+            return CONFIG_ENCLAVE;
+    return CONFIG_HOST;
+}
+
+#define TELL(is_warning, section, label, key, text)                                                \
+    problems_add(                                                                                  \
+        problems, is_warning, "%s: [[" section "]] \"%.100s\": " key ": " text, name, label)
+
+static void check_chain_on_host(
+    const struct config_chain *c, const char *name, struct problems *problems)
+{
+    if (c->sealed_n > 0)
+        TELL(false, "chain", c->id, "encrypted_key_b64",
+            "is for the enclave (`tmkms nitro`), where KMS opens it; on a host name a key file "
+            "with "
+            "path");
+    if (c->state_port != 0)
+        TELL(false, "chain", c->id, "state_vsock_port",
+            "is for the enclave (`tmkms nitro`); on a host name a state_file");
+}
+
+static void check_chain_in_enclave(
+    const struct config_chain *c, const char *name, struct problems *problems)
+{
+    if (c->sealed_n == 0)
+        TELL(false, "chain", c->id, "path",
+            "the enclave sees no files of the host; seal the key (`tmkms nitro seal`) and write "
+            "encrypted_key_b64");
+    if (c->state_port == 0)
+        TELL(false, "chain", c->id, "state_vsock_port",
+            "is missing; the enclave sees no files of the host, add the port of `tmkms nitro "
+            "persist`");
+    if (c->hook_args_n > 0)
+        TELL(false, "chain", c->id, "state_hook",
+            "the enclave runs no commands; remove it, and set min_height instead");
+    if (c->kms_root_is_file)
+        TELL(false, "chain", c->id, "kms_root_file",
+            "the enclave sees no files of the host; push the configuration with `tmkms nitro "
+            "push-config`, which reads the file");
+    if (c->expected_key.type == 0)
+        TELL(true, "chain", c->id, "public_key",
+            "is missing: what KMS decrypts has no sender, so the parent could put another key in "
+            "the place of yours and this enclave would sign with it; add the key that `tmkms "
+            "pubkey` or `tmkms nitro keygen` printed");
+}
+
+static void check_validator_on_host(
+    const struct config_validator *v, const char *name, struct problems *problems)
+{
+    if (v->address.kind == LINK_VSOCK)
+        TELL(false, "validator", v->address.text, "addr",
+            "a port without a host is for the enclave (`tmkms nitro`); on a host write "
+            "unix:///path or tcp://host:port");
+    else if (v->sealed_n > 0)
+        TELL(false, "validator", v->address.text, "encrypted_secret_key_b64",
+            "is for the enclave (`tmkms nitro`); on a host name a file with secret_key");
+}
+
+static void check_validator_in_enclave(
+    const struct config_validator *v, const char *name, struct problems *problems)
+{
+    if (v->address.kind != LINK_VSOCK)
+        TELL(false, "validator", v->address.text, "addr",
+            "the enclave has no network; write { port = NUMBER }, and run `tmkms nitro proxy` for "
+            "that port on the parent");
+}
+
+bool config_check_for(
+    enum config_use use, const struct config *c, const char *name, struct problems *problems)
+{
+    for (size_t i = 0; i < c->chains_n; i++)
+        if (use == CONFIG_HOST)
+            check_chain_on_host(&c->chains[i], name, problems);
+        else
+            check_chain_in_enclave(&c->chains[i], name, problems);
+    for (size_t i = 0; i < c->validators_n; i++)
+        if (use == CONFIG_HOST)
+            check_validator_on_host(&c->validators[i], name, problems);
+        else
+            check_validator_in_enclave(&c->validators[i], name, problems);
     return problems->errors_n == 0;
 }
+
+/* ---- the rest ---- */
 
 void config_free(struct config *c)
 {

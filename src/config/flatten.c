@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/sealed.h"
+
 /* The Rust program's words, which people search for. */
 #define UNREGISTERED "unregistered chain: %.50s (add it to tmkms.toml's [[chain]] section)"
 
@@ -39,6 +41,8 @@ static const char *past_dots(const char *path)
 /* The same path as far as its letters tell: `./a//b` is `a/b`. Links are followed at open. */
 static bool same_path(const char *a, const char *b)
 {
+    if (*a == '\0' || *b == '\0') /* not named at all */
+        return false;
     a = past_dots(a);
     b = past_dots(b);
     for (;;) {
@@ -115,7 +119,10 @@ static void check_chain(const struct raw *raw, size_t index)
     struct raw_chain *c = &raw->chains[index];
     if (c->out.id[0] == '\0') /* complained about already */
         return;
-    if (c->out.state_file[0] == '\0')
+    if (c->out.state_file[0] != '\0' && c->out.state_port != 0)
+        complain(raw, &c->place, "state_file",
+            "stands beside state_vsock_port; the state is in one place, remove one of them");
+    if (c->out.state_file[0] == '\0' && c->out.state_port == 0)
         snprintf(
             c->out.state_file, sizeof c->out.state_file, "%s_priv_validator_state.json", c->out.id);
     check_display(raw, c);
@@ -135,6 +142,7 @@ static size_t times_named(const struct raw_softsign *s, const char *chain_id)
 
 static void check_softsign(const struct raw *raw, const struct raw_softsign *s)
 {
+    sealed_check_softsign(raw, s);
     bool is_expanded = s->key_format == KEY_FILE_EXPANDED64 || s->key_format == KEY_FILE_EXPANDED96;
     if (is_expanded && s->key_type == KEY_SECP256K1)
         complain(raw, &s->place, "key_format",
@@ -149,6 +157,11 @@ static void check_softsign(const struct raw *raw, const struct raw_softsign *s)
         if (times_named(s, raw->chains[i].out.id) > 1)
             complain(raw, &s->place, "chain_ids", "names %s twice; once is enough",
                 raw->chains[i].out.id);
+}
+
+static const char *words_of(const struct raw_softsign *s)
+{
+    return s->sealed.n > 0 ? "encrypted_key_b64" : s->path;
 }
 
 struct keys_found {
@@ -171,7 +184,7 @@ static struct keys_found keys_of(
                 "chain %s has another %s key already (%.200s); a validator has one, remove the "
                 "chain from "
                 "one of the sections",
-                c->out.id, type == KEY_ED25519 ? "consensus" : "account", found.first->path);
+                c->out.id, type == KEY_ED25519 ? "consensus" : "account", words_of(found.first));
     }
     return found;
 }
@@ -192,10 +205,17 @@ static void find_key(const struct raw *raw, struct raw_chain *c)
     if (consensus.n > 0 && account.n > 0)
         complain_mildly(raw, &account.first->place, "chain_ids",
             "the account key is not used for chain %s, which signs with its consensus key %.300s",
-            c->out.id, key->path);
+            c->out.id, words_of(key));
     memcpy(c->out.key_file, key->path, sizeof c->out.key_file);
     c->out.key_type = key->key_type;
     c->out.key_format = key->key_format;
+    sealed_fill_chain(raw, c, key);
+    const struct public_key *expected = &c->out.expected_key;
+    if (expected->type != 0 && expected->type != key->key_type)
+        complain(raw, &c->place, "public_key",
+            "is a key of type %s, but the chain's key is of type %s",
+            key_type_name((enum key_type)expected->type),
+            key_type_name((enum key_type)key->key_type));
 }
 
 /* A state file that is also a key file would be written over. */
@@ -216,16 +236,23 @@ static void check_overlap(const struct raw *raw, const struct raw_chain *c)
 
 enum { TIMEOUT_SANE_SECS = 5 };
 
+static const char *identity_user(const struct raw_validator *v)
+{
+    if (v->out.address.kind == LINK_VSOCK)
+        return "secret_connection";
+    return v->out.address.kind == LINK_TCP ? "tcp" : "noise";
+}
+
 static void check_secret_key(const struct raw *raw, const struct raw_validator *v)
 {
-    bool is_unix = v->out.address.kind == LINK_UNIX;
-    if (!is_unix && v->out.secret_key[0] == '\0')
+    bool is_needed = link_address_needs_identity(&v->out.address);
+    if (is_needed && v->out.secret_key[0] == '\0' && v->sealed.n == 0)
         complain(raw, &v->place, "secret_key",
             "is missing; %s needs an identity key, make one with `tmkms softsign keygen -t "
             "consensus PATH` "
             "and name it here",
-            v->out.address.kind == LINK_TCP ? "tcp" : "noise");
-    for (size_t i = 0; i < raw->softsigns_n && !is_unix; i++)
+            identity_user(v));
+    for (size_t i = 0; i < raw->softsigns_n && is_needed; i++)
         if (same_path(raw->softsigns[i].path, v->out.secret_key))
             complain(raw, &v->place, "secret_key",
                 "%.300s is a consensus key, which the process that talks to nodes must not hold; "
@@ -283,7 +310,8 @@ static void check_use(const struct raw *raw, const struct raw_chain *c)
 
 static void copy_out(struct config *ret, const struct raw *raw)
 {
-    struct config c = {.chains_n = raw->chains_n, .validators_n = raw->validators_n};
+    struct config c = {
+        .chains_n = raw->chains_n, .validators_n = raw->validators_n, .enclave = raw->enclave};
     c.chains = calloc(raw->chains_n + 1, sizeof *c.chains);
     c.validators = calloc(raw->validators_n + 1, sizeof *c.validators);
     if (c.chains == NULL || c.validators == NULL)
@@ -302,12 +330,17 @@ void flatten(struct config *ret, struct raw *raw)
         check_chain(raw, i);
     for (size_t i = 0; i < raw->softsigns_n; i++)
         check_softsign(raw, &raw->softsigns[i]);
-    for (size_t i = 0; i < raw->validators_n; i++)
+    for (size_t i = 0; i < raw->chains_n; i++)
+        if (raw->chains[i].out.id[0] != '\0')
+            find_key(raw, &raw->chains[i]);
+    for (size_t i = 0; i < raw->validators_n; i++) {
+        sealed_finish_validator(raw, &raw->validators[i]);
         check_validator(raw, i);
+    }
+    sealed_check_ports(raw);
     for (size_t i = 0; i < raw->chains_n; i++) {
         if (raw->chains[i].out.id[0] == '\0')
             continue;
-        find_key(raw, &raw->chains[i]);
         check_overlap(raw, &raw->chains[i]);
         check_use(raw, &raw->chains[i]);
     }

@@ -21,9 +21,9 @@ static const char intro[] =
     "leading\n"
     "  `/` begins in the folder in which tmkms is started.\n"
     "- A file of the Rust tmkms (v0.15) is understood as it is. What this program adds:\n"
-    "  `sign_raw_bytes`, `one_block_per_round`, `max_height_jump`, several softsign keys, and "
-    "integers\n"
-    "  for `max_height`.\n"
+    "  `sign_raw_bytes`, `one_block_per_round`, `max_height_jump`, `min_height`, `public_key`,\n"
+    "  several softsign keys, integers for `max_height`, and everything for an enclave. A file of\n"
+    "  the Rust program's enclave branch is understood too.\n"
     "\n"
     "A whole file:\n"
     "\n"
@@ -51,8 +51,16 @@ static void print_type(FILE *out, const struct schema_key *k)
     case SCHEMA_TEXT:
     case SCHEMA_CHAIN_ID:
     case SCHEMA_PREFIX:
-    case SCHEMA_ADDRESS:
+    case SCHEMA_PUBLIC_KEY:
+    case SCHEMA_BASE64:
+    case SCHEMA_PEM:
         fputs("string", out);
+        return;
+    case SCHEMA_ADDRESS:
+        fputs("string or table", out);
+        return;
+    case SCHEMA_PAIRS:
+        fputs("table of strings", out);
         return;
     case SCHEMA_PATH:
         fputs("path", out);
@@ -105,7 +113,9 @@ static void print_table(FILE *out, const struct schema_key *table, const char *p
         open = table->type == SCHEMA_TABLES ? "[[" : "[";
         close = table->type == SCHEMA_TABLES ? "]]" : "]";
     }
-    fprintf(out, "\n## `%s%s%s`\n\n%s\n", open, path, close, table->doc);
+    fprintf(out, "\n## `%s%s%s`\n\n%s\n", open, path, close,
+        table->type == SCHEMA_ADDRESS ? "The table that an enclave needs in place of a string."
+                                      : table->doc);
     if (table->unsupported != NULL)
         fprintf(out, "\nIts keys are checked and then refused: %s.\n", table->unsupported);
     fputs("\n| key | type | default | |\n|---|---|---|---|\n", out);
@@ -124,10 +134,10 @@ static void print_table(FILE *out, const struct schema_key *table, const char *p
 static void print_tables_in(FILE *out, const char *parent)
 {
     for (const struct schema_key *k = schema_keys; k->name != NULL; k++) {
-        if (strcmp(k->table, parent) != 0 || (k->type != SCHEMA_TABLE && k->type != SCHEMA_TABLES))
-            continue;
         char path[128];
         snprintf(path, sizeof path, "%s%s%s", parent, parent[0] != '\0' ? "." : "", k->name);
+        if (strcmp(k->table, parent) != 0 || !schema_has_keys(path))
+            continue;
         print_table(out, k, path);
         print_tables_in(out, path);
     }

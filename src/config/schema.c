@@ -7,6 +7,10 @@
 #define IN_CHAIN(field) AT(raw_chain, out.field)
 #define IN_VALIDATOR(field) AT(raw_validator, out.field)
 #define IN_SOFTSIGN(field) AT(raw_softsign, field)
+#define IN_ENCLAVE(field) AT(config_enclave, field)
+
+/* 2^32-1 stands for "any port" in the kernel. */
+#define VSOCK_PORT .min = 1, .max = UINT32_MAX - 1
 
 static const struct schema_choice display_choices[] = {
     {"bech32", DISPLAY_BECH32},
@@ -63,6 +67,8 @@ const struct schema_key schema_keys[] = {
             "A node to sign for: the signer dials it. Any number of nodes may share a chain; they "
             "share its key and its state, so that no two of them get conflicting signatures."},
     {"", "providers", SCHEMA_TABLE, .doc = "Where the keys are."},
+    {"", "enclave", SCHEMA_TABLE, .record = RECORD_ENCLAVE,
+        .doc = "Settings of the enclave as a whole (`tmkms nitro`)."},
 
     /* [[chain]] */
     {"chain", "id", SCHEMA_CHAIN_ID, .required = true, IN_CHAIN(id),
@@ -76,6 +82,21 @@ const struct schema_key schema_keys[] = {
         IN_CHAIN(state_file),
         .doc = "The file that remembers what was signed last. It must exist (`tmkms state init`), "
                "belongs to one chain only, and must never be copied back from a backup."},
+    {"chain", "state_vsock_port", SCHEMA_INTEGER, VSOCK_PORT, IN_CHAIN(state_port),
+        .preset_doc = "required in an enclave",
+        .doc =
+            "In an enclave, instead of `state_file`: the port of the parent on which `tmkms nitro "
+            "persist` keeps the state. Several chains may share it."},
+    {"chain", "public_key", SCHEMA_PUBLIC_KEY, IN_CHAIN(expected_key),
+        .doc = "The key that must come out: hex, base64, or bech32 (`cosmosvalconspub1...`), as "
+               "`tmkms pubkey` prints it. What KMS decrypts has no sender: without this line the "
+               "parent of an enclave can put another ciphertext in the place of yours, and the "
+               "enclave signs with a key that is not yours."},
+    {"chain", "min_height", SCHEMA_INTEGER, .preset = "0", .min = 0, .max = INT64_MAX,
+        IN_CHAIN(min_height),
+        .doc = "Refuse every height below this one, whatever the state says; 0 allows any. In an "
+               "enclave it is part of the measured configuration: a floor that the parent cannot "
+               "lower."},
     {"chain", "state_hook", SCHEMA_TABLE,
         .doc =
             "A command that is asked once at start how high the chain is: it prints "
@@ -129,14 +150,20 @@ const struct schema_key schema_keys[] = {
         .doc =
             "Where the node listens (its `priv_validator_laddr`): `unix:///path`, "
             "`tcp://[PEERID@]host:port` (without a scheme it is tcp) or `noise://PEERID@ip:port` "
-            "(CometBFT v0.40). With a peer id, a node of any other identity is refused."},
+            "(CometBFT v0.40). With a peer id, a node of any other identity is refused. In an "
+            "enclave a table instead: `{ port = 5555 }` (see `validator.addr`)."},
     {"validator", "chain_id", SCHEMA_CHAIN_ID, .required = true, IN_VALIDATOR(chain_id),
         .doc = "The `id` of one of the `[[chain]]` sections."},
-    {"validator", "secret_key", SCHEMA_PATH, .preset_doc = "required for tcp and noise",
-        IN_VALIDATOR(secret_key),
+    {"validator", "secret_key", SCHEMA_PATH,
+        .preset_doc = "required for tcp, noise and secret_connection", IN_VALIDATOR(secret_key),
         .doc =
             "The file of this end's identity key, which is no consensus key: make one with `tmkms "
-            "softsign keygen -t consensus PATH`. Not used for unix sockets."},
+            "softsign keygen -t consensus PATH`. Not used for unix sockets. In an enclave: a file "
+            "of "
+            "its image, measured by PCR0."},
+    {"validator", "encrypted_secret_key_b64", SCHEMA_BASE64, AT(raw_validator, sealed),
+        .doc = "In an enclave, instead of `secret_key`: the identity key as KMS encrypted it, in "
+               "base64. It is opened with the region, key and context of the chain's key."},
     {"validator", "timeout", SCHEMA_INTEGER, .preset = "10", .min = 1, .max = 65535,
         IN_VALIDATOR(timeout_secs),
         .doc = "Seconds of silence after which the connection counts as dead and is dialled anew. "
@@ -155,10 +182,28 @@ const struct schema_key schema_keys[] = {
                "when "
                "all connections have ended."},
 
+    /* [[validator]] addr = {...} */
+    {"validator.addr", "port", SCHEMA_INTEGER, .required = true, VSOCK_PORT,
+        IN_VALIDATOR(address.vsock_port),
+        .doc = "The port of the parent (CID 3) on which `tmkms nitro proxy` listens."},
+    {"validator.addr", "secret_connection", SCHEMA_BOOL, .preset = "false",
+        IN_VALIDATOR(address.is_secret_connection),
+        .doc = "The node listens on tcp: encrypt and authenticate, as with `tcp://`. Needs "
+               "`secret_key` or `encrypted_secret_key_b64`."},
+    {"validator.addr", "peer_id", SCHEMA_TEXT, AT(raw_validator, peer_id),
+        .doc = "With `secret_connection`: 40 hex digits; a node of any other identity is refused."},
+
+    /* [enclave] */
+    {"enclave", "log_vsock_port", SCHEMA_INTEGER, .preset = "0", .min = 0, .max = UINT32_MAX - 1,
+        IN_ENCLAVE(log_port),
+        .doc = "The port of the parent that takes log lines (`tmkms nitro run` prints them); 0 "
+               "sends none."},
+
     /* [providers] */
     {"providers", "softsign", SCHEMA_TABLES, .max = CONFIG_CHAINS_MAX, .record = RECORD_SOFTSIGN,
         .label = "path",
-        .doc = "A private key in a file. Any number of them; each chain has exactly one."},
+        .doc = "A private key in a file or, for an enclave, sealed by AWS KMS. Any number of them; "
+               "each chain has exactly one."},
     {"providers", "yubihsm", SCHEMA_TABLES, .max = 1, .label = "serial_number",
         .unsupported = NO_BACK_END("YubiHSM2"), .doc = "A YubiHSM2. Known, but not supported."},
     {"providers", "ledgertm", SCHEMA_TABLES, .max = 1,
@@ -171,8 +216,42 @@ const struct schema_key schema_keys[] = {
     /* [[providers.softsign]] */
     {"providers.softsign", "chain_ids", SCHEMA_TEXTS, .required = true, IN_SOFTSIGN(chain_ids),
         .doc = "The chains that this key signs for."},
-    {"providers.softsign", "path", SCHEMA_PATH, .required = true, IN_SOFTSIGN(path),
+    {"providers.softsign", "path", SCHEMA_PATH, IN_SOFTSIGN(path),
+        .preset_doc = "this or `encrypted_key_b64` is required",
         .doc = "The key file. Mode 0600; a file that others can write is refused."},
+    {"providers.softsign", "encrypted_key_b64", SCHEMA_BASE64, IN_SOFTSIGN(sealed),
+        .preset_doc = "for an enclave, instead of `path`",
+        .doc = "The key as KMS encrypted it: what `tmkms nitro keygen`, `tmkms nitro seal` or `aws "
+               "kms encrypt --query CiphertextBlob --output text` prints. Only an enclave that the "
+               "key policy names can open it. The plaintext may be in any of the forms `base64`, "
+               "`json` and `raw`."},
+    {"providers.softsign", "aws_region", SCHEMA_TEXT, IN_SOFTSIGN(kms.region),
+        .preset_doc = "required with `encrypted_key_b64`",
+        .doc = "The region of the KMS key, for example `ap-southeast-1`."},
+    {"providers.softsign", "credentials", SCHEMA_TABLE,
+        .doc = "AWS credentials for the one Decrypt call. Better left out: then they come from the "
+               "environment, the credentials file or the role of the instance when the "
+               "configuration is pushed."},
+    {"providers.softsign", "kms_key_id", SCHEMA_TEXT, IN_SOFTSIGN(kms.key_id),
+        .doc = "The KMS key (its ARN) that must have encrypted it; another one is refused by KMS."},
+    {"providers.softsign", "encryption_context", SCHEMA_PAIRS, IN_SOFTSIGN(context),
+        .doc = "The pairs that were given when it was encrypted, `{ chain = \"mine\" }`. The value "
+               "`\"@measured_config\"` stands for the hash of the measured configuration: then "
+               "the key opens under this configuration only."},
+    {"providers.softsign", "kms_endpoint", SCHEMA_TEXT, IN_SOFTSIGN(endpoint),
+        .preset_doc = "`kms.REGION.amazonaws.com`",
+        .doc = "`host` or `host:port` of another endpoint (FIPS, VPC); its certificate must be for "
+               "this host."},
+    {"providers.softsign", "kms_vsock_port", SCHEMA_INTEGER, .preset = "8000", VSOCK_PORT,
+        IN_SOFTSIGN(kms.vsock_port),
+        .doc = "The port of the parent on which `tmkms nitro kms-proxy` (or AWS's `vsock-proxy`) "
+               "listens."},
+    {"providers.softsign", "kms_root_file", SCHEMA_PATH, IN_SOFTSIGN(kms_root_file),
+        .preset_doc = "Amazon's roots, which are built in",
+        .doc = "Certificates (PEM, at most 4095 characters) to trust instead, for an endpoint that "
+               "is not Amazon's. The file is read where the configuration is pushed."},
+    {"providers.softsign", "kms_root_pem", SCHEMA_PEM, IN_SOFTSIGN(kms.root_pem),
+        .doc = "The same as text; what `kms_root_file` becomes on its way to the enclave."},
     {"providers.softsign", "key_type", SCHEMA_CHOICE, .preset = "\"consensus\"",
         .choices = key_type_choices, IN_SOFTSIGN(key_type),
         .doc = "`consensus` is Ed25519, `account` is secp256k1. A chain that has only an `account` "
@@ -186,6 +265,14 @@ const struct schema_key schema_keys[] = {
             "and public key; `json` is CometBFT's `priv_validator_key.json`; `raw` is 32 bytes; "
             "`expanded64` and `expanded96` (Ed25519 only) are base64 of expanded keys, which are "
             "never guessed, since a wrong guess gives the key away."},
+
+    /* [[providers.softsign]] credentials */
+    {"providers.softsign.credentials", "aws_key_id", SCHEMA_TEXT, .required = true,
+        .is_secret = true, .doc = "The access key id."},
+    {"providers.softsign.credentials", "aws_secret_key", SCHEMA_TEXT, .required = true,
+        .is_secret = true, .doc = "The secret access key."},
+    {"providers.softsign.credentials", "aws_session_token", SCHEMA_TEXT, .is_secret = true,
+        .preset_doc = "none; keys of a role have one", .doc = "The session token."},
 
     /* [[providers.yubihsm]] */
     {"providers.yubihsm", "adapter", SCHEMA_TABLE, .required = true, .doc = "How it is reached."},
@@ -241,4 +328,12 @@ const struct schema_key *schema_find(const char *table, const char *name)
         if (strcmp(k->table, table) == 0 && strcmp(k->name, name) == 0)
             return k;
     return NULL;
+}
+
+bool schema_has_keys(const char *table)
+{
+    for (const struct schema_key *k = schema_keys; k->name != NULL; k++)
+        if (strcmp(k->table, table) == 0)
+            return true;
+    return false;
 }

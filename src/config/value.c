@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "config/public_key.h"
+#include "crypto/encode.h"
 
 static void *target(const struct cell *c)
 {
@@ -20,9 +22,13 @@ const char *value_type_words(enum schema_type type)
     case SCHEMA_PATH:
     case SCHEMA_CHAIN_ID:
     case SCHEMA_PREFIX:
-    case SCHEMA_ADDRESS:
     case SCHEMA_CHOICE:
+    case SCHEMA_PUBLIC_KEY:
+    case SCHEMA_BASE64:
+    case SCHEMA_PEM:
         return "a string";
+    case SCHEMA_ADDRESS:
+        return "a string, or { port = NUMBER } in an enclave";
     case SCHEMA_BOOL:
         return "true or false";
     case SCHEMA_INTEGER:
@@ -31,6 +37,8 @@ const char *value_type_words(enum schema_type type)
         return "an integer or a string of digits";
     case SCHEMA_TEXTS:
         return "a list of strings";
+    case SCHEMA_PAIRS:
+        return "a table of strings";
     case SCHEMA_TABLE:
         return "a table";
     case SCHEMA_TABLES:
@@ -56,7 +64,7 @@ const char *value_found_words(const json_t *value)
     case JSON_FALSE:
         return "a boolean";
     case JSON_NULL:
-        return "a date or time";
+        return "a date or time, or null";
     }
     return "";
 }
@@ -74,6 +82,14 @@ static bool is_plain(const char *text, size_t n)
     return true;
 }
 
+/* With the final zero; 0: no limit. */
+static size_t text_max(const struct schema_key *k)
+{
+    if (k->type == SCHEMA_ADDRESS || k->type == SCHEMA_CHOICE || k->type == SCHEMA_PUBLIC_KEY)
+        return LINK_TEXT_MAX;
+    return k->type == SCHEMA_BASE64 ? 0 : k->size;
+}
+
 /* A string without control characters that fits its place; NULL after a complaint. */
 static const char *plain_text(const struct cell *c, const json_t *value)
 {
@@ -82,9 +98,7 @@ static const char *plain_text(const struct cell *c, const json_t *value)
         return NULL;
     }
     size_t n = json_string_length(value);
-    size_t max = c->key->size;
-    if (c->key->type == SCHEMA_ADDRESS || c->key->type == SCHEMA_CHOICE)
-        max = LINK_TEXT_MAX;
+    size_t max = text_max(c->key);
     if (n == 0)
         REFUSE(c, "is empty");
     else if (!is_plain(json_string_value(value), n))
@@ -145,6 +159,81 @@ static void read_address(const struct cell *c, const json_t *value)
     const char *text = plain_text(c, value);
     if (text != NULL && !link_address_parse(out, text, &err))
         REFUSE(c, "%.700s", err.text);
+}
+
+static void read_public_key(const struct cell *c, const json_t *value)
+{
+    struct err err;
+    const char *text = plain_text(c, value);
+    if (text != NULL && !public_key_parse(target(c), text, &err))
+        REFUSE(c, "%s", err.text);
+}
+
+/* White space at the ends is no mistake: the text is often the output of a command, pasted. */
+static void read_base64(const struct cell *c, const json_t *value)
+{
+    struct raw_blob blob = {0};
+    size_t n = 0;
+    if (!json_is_string(value))
+        value_refuse_type(c, value);
+    else if (json_string_length(value) == 0)
+        REFUSE(c, "is empty");
+    else if (!base64_decode(bytes_of(json_string_value(value), json_string_length(value)),
+                 blob.bytes, sizeof blob.bytes, &n) ||
+             n == 0)
+        REFUSE(c,
+            "is no base64 of at most %zu bytes; write the CiphertextBlob that KMS gave, in one "
+            "line",
+            sizeof blob.bytes);
+    else {
+        blob.n = (uint32_t)n;
+        memcpy(target(c), &blob, sizeof blob);
+    }
+}
+
+static bool is_pem(const char *text, size_t n)
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----";
+    for (size_t i = 0; i < n; i++)
+        if (text[i] != '\n' && text[i] != '\r' && !is_plain(text + i, 1))
+            return false;
+    return strstr(text, begin) != NULL;
+}
+
+static void read_pem(const struct cell *c, const json_t *value)
+{
+    if (!json_is_string(value))
+        value_refuse_type(c, value);
+    else if (json_string_length(value) >= c->key->size)
+        REFUSE(c, "has %zu characters; at most %zu are allowed", json_string_length(value),
+            c->key->size - 1);
+    else if (!is_pem(json_string_value(value), json_string_length(value)))
+        REFUSE(c, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
+    else
+        snprintf(target(c), c->key->size, "%s", json_string_value(value));
+}
+
+static void read_pairs(const struct cell *c, const json_t *value)
+{
+    const char *name;
+    json_t *item;
+    if (!json_is_object(value)) {
+        value_refuse_type(c, value);
+        return;
+    }
+    if (json_object_size(value) == 0)
+        REFUSE(c, "is empty; write at least one pair, or remove it");
+    json_object_foreach((json_t *)(uintptr_t)value, name, item)
+    {
+        size_t n = json_string_length(item);
+        if (name[0] == '\0' || !is_plain(name, strlen(name)) || n == 0 ||
+            !is_plain(json_string_value(item), n)) {
+            REFUSE(c, "\"%.40s\" is not a name with a string of printable characters",
+                is_plain(name, strlen(name)) ? name : "");
+            return;
+        }
+    }
+    memcpy(target(c), &value, sizeof value);
 }
 
 static void store_integer(const struct cell *c, int64_t v)
@@ -265,6 +354,18 @@ void value_read(const struct cell *c, const json_t *value)
         return;
     case SCHEMA_ADDRESS:
         read_address(c, value);
+        return;
+    case SCHEMA_PUBLIC_KEY:
+        read_public_key(c, value);
+        return;
+    case SCHEMA_BASE64:
+        read_base64(c, value);
+        return;
+    case SCHEMA_PEM:
+        read_pem(c, value);
+        return;
+    case SCHEMA_PAIRS:
+        read_pairs(c, value);
         return;
     case SCHEMA_BOOL:
         read_bool(c, value);

@@ -85,6 +85,8 @@ static void *new_record(struct raw *raw, enum schema_record kind, const struct p
         validator->out.max_height = -1;
         return validator;
     }
+    case RECORD_ENCLAVE:
+        return &raw->enclave;
     case RECORD_SOFTSIGN: {
         raw->softsigns = grow(raw->softsigns, &raw->softsigns_n, sizeof *raw->softsigns);
         struct raw_softsign *softsign = &raw->softsigns[raw->softsigns_n - 1];
@@ -138,10 +140,10 @@ static struct place place_below(
     return below;
 }
 
-static void walk_table(struct raw *raw, const char *table, json_t *value, const struct place *place,
-    void *record, int depth);
+static void walk_table(struct raw *raw, const char *table, const json_t *value,
+    const struct place *place, void *record, int depth);
 
-static void walk_below(const struct cell *c, json_t *value, int64_t index, int depth)
+static void walk_below(const struct cell *c, const json_t *value, int64_t index, int depth)
 {
     const struct schema_key *k = c->key;
     if (!json_is_object(value)) {
@@ -151,7 +153,8 @@ static void walk_below(const struct cell *c, json_t *value, int64_t index, int d
     char table[96];
     snprintf(table, sizeof table, "%s%s%s", k->table, k->table[0] != '\0' ? "." : "", k->name);
     struct place place = place_below(c->place, k, value, index);
-    void *record = k->type == SCHEMA_TABLE ? c->record : new_record(c->raw, k->record, &place);
+    bool is_inside = k->type != SCHEMA_TABLES && k->record == RECORD_NONE;
+    void *record = is_inside ? c->record : new_record(c->raw, k->record, &place);
     if (k->unsupported != NULL) {
         c->raw->has_unsupported = true;
         complain(c->raw, &place, NULL, "%s", k->unsupported);
@@ -159,13 +162,13 @@ static void walk_below(const struct cell *c, json_t *value, int64_t index, int d
     walk_table(c->raw, table, value, &place, record, depth);
 }
 
-static void walk_key(const struct cell *c, json_t *value, int depth)
+static void walk_key(const struct cell *c, const json_t *value, int depth)
 {
     if (c->key->is_secret)
         c->raw->has_secret = true;
     if (c->key->note != NULL)
         complain_mildly(c->raw, c->place, c->key->name, "%s", c->key->note);
-    if (c->key->type == SCHEMA_TABLE)
+    if (c->key->type == SCHEMA_TABLE || (c->key->type == SCHEMA_ADDRESS && json_is_object(value)))
         walk_below(c, value, -1, depth);
     else if (c->key->type != SCHEMA_TABLES)
         value_read(c, value);
@@ -179,21 +182,31 @@ static void walk_key(const struct cell *c, json_t *value, int depth)
             walk_below(c, json_array_get(value, i), (int64_t)i, depth);
 }
 
+static void unknown_keys(
+    const struct raw *raw, const struct place *place, const char *table, const json_t *value)
+{
+    const char *name;
+    json_t *item;
+    /* jansson's iterators take no const, but change nothing. */
+    json_object_foreach((json_t *)(uintptr_t)value, name, item)
+    {
+        if (schema_find(table, name) == NULL)
+            unknown_key(raw, place, table, name);
+    }
+}
+
 /* depth only backs up what the schema says anyway: its tables end. */
-static void walk_table(struct raw *raw, const char *table, json_t *value, const struct place *place,
-    void *record, int depth)
+static void walk_table(struct raw *raw, const char *table, const json_t *value,
+    const struct place *place, void *record, int depth)
 {
     if (depth == 0)
         return;
-    const char *name;
-    json_t *item;
-    json_object_foreach(value, name, item) if (schema_find(table, name) == NULL)
-        unknown_key(raw, place, table, name);
+    unknown_keys(raw, place, table, value);
     for (const struct schema_key *k = schema_keys; k->name != NULL; k++) {
         if (strcmp(k->table, table) != 0)
             continue;
         struct cell c = {raw, k, place, record};
-        item = json_object_get(value, k->name);
+        const json_t *item = json_object_get(value, k->name);
         bool is_empty =
             k->type == SCHEMA_TABLES && json_is_array(item) && json_array_size(item) == 0;
         if (item != NULL && !is_empty)
@@ -205,7 +218,7 @@ static void walk_table(struct raw *raw, const char *table, json_t *value, const 
     }
 }
 
-void walk_tree(struct raw *raw, json_t *tree)
+void walk_tree(struct raw *raw, const json_t *tree)
 {
     walk_table(raw, "", tree, &(struct place){0}, NULL, 8);
 }

@@ -17,12 +17,13 @@ struct raw {
     size_t validators_n;
     struct raw_softsign *softsigns;
     size_t softsigns_n;
+    struct config_enclave enclave;
     bool has_unsupported; /* a provider that this program cannot serve */
-    bool has_secret;      /* a password stands in the file */
+    bool has_secret;      /* a password or credentials stand in the file */
 };
 
 /* Follows the tree, which must outlive the records, and adds what is wrong to raw->problems. */
-void walk_tree(struct raw *raw, json_t *tree);
+void walk_tree(struct raw *raw, const json_t *tree);
 void raw_free(struct raw *raw);
 
 /* complain adds `FILE:LINE: SECTION: KEY: text`. key may be NULL: the section as a whole. */

@@ -37,6 +37,8 @@ bool base64_decode(struct bytes text, uint8_t *out, size_t out_cap, size_t *ret_
 
 enum { BECH32_TEXT_MAX = 1023, BECH32_HRP_MAX = 83, BECH32_CHECKSUM_LEN = 6 };
 
+static const char bech32_alphabet[] = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
 static uint32_t bech32_step(uint32_t chk, uint8_t value)
 {
     static const uint32_t generator[5] = {
@@ -60,11 +62,21 @@ static bool bech32_hrp_is_good(const char *hrp)
     return true;
 }
 
+static uint32_t bech32_start(const char *hrp)
+{
+    uint32_t chk = 1;
+    for (const char *c = hrp; *c != '\0'; c++)
+        chk = bech32_step(chk, (uint8_t)(*c >> 5));
+    chk = bech32_step(chk, 0);
+    for (const char *c = hrp; *c != '\0'; c++)
+        chk = bech32_step(chk, (uint8_t)(*c & 31));
+    return chk;
+}
+
 static void bech32_put(struct writer *w, uint32_t *chk, uint32_t value)
 {
-    static const char alphabet[] = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
     *chk = bech32_step(*chk, (uint8_t)(value & 31));
-    write_u8(w, (uint8_t)alphabet[value & 31]);
+    write_u8(w, (uint8_t)bech32_alphabet[value & 31]);
 }
 
 static void bech32_put_data(struct writer *w, uint32_t *chk, struct bytes data)
@@ -87,12 +99,7 @@ bool bech32_encode(const char *hrp, struct bytes data, char *out, size_t out_cap
     size_t n = strlen(hrp) + 1 + (data.n * 8 + 4) / 5 + BECH32_CHECKSUM_LEN;
     if (n > BECH32_TEXT_MAX || n >= out_cap)
         return false;
-    uint32_t chk = 1;
-    for (const char *c = hrp; *c != '\0'; c++)
-        chk = bech32_step(chk, (uint8_t)(*c >> 5));
-    chk = bech32_step(chk, 0);
-    for (const char *c = hrp; *c != '\0'; c++)
-        chk = bech32_step(chk, (uint8_t)(*c & 31));
+    uint32_t chk = bech32_start(hrp);
 
     struct writer w = writer_of(out, out_cap);
     write_text(&w, hrp);
@@ -106,6 +113,64 @@ bool bech32_encode(const char *hrp, struct bytes data, char *out, size_t out_cap
         bech32_put(&w, &chk, sum >> 5 * (5 - i));
     write_u8(&w, '\0');
     return !w.bad;
+}
+
+/* The text in lower case; false when both cases stand in it, or it is too long. */
+static bool bech32_lower(const char *text, char lower[BECH32_TEXT_MAX + 1])
+{
+    bool has_lower = false, has_upper = false;
+    size_t n = strnlen(text, BECH32_TEXT_MAX + 1);
+    if (n > BECH32_TEXT_MAX)
+        return false;
+    for (size_t i = 0; i <= n; i++) {
+        bool is_upper = text[i] >= 'A' && text[i] <= 'Z';
+        has_upper |= is_upper;
+        has_lower |= text[i] >= 'a' && text[i] <= 'z';
+        lower[i] = (char)(is_upper ? text[i] - 'A' + 'a' : text[i]);
+    }
+    return !(has_lower && has_upper);
+}
+
+/* Groups of five bits to bytes; the rest must be padding of fewer than five zero bits. */
+static bool bech32_bytes(const char *groups, size_t n, struct writer *out)
+{
+    uint32_t acc = 0;
+    unsigned bits = 0;
+    for (size_t i = 0; i < n; i++) {
+        acc = (acc << 5 | (uint32_t)(strchr(bech32_alphabet, groups[i]) - bech32_alphabet)) & 0xfff;
+        bits += 5;
+        if (bits >= 8) {
+            bits -= 8;
+            write_u8(out, (uint8_t)(acc >> bits));
+        }
+    }
+    return bits < 5 && (acc & ((1U << bits) - 1)) == 0 && !out->bad;
+}
+
+bool bech32_decode(
+    const char *text, char *prefix, size_t prefix_cap, uint8_t *out, size_t out_cap, size_t *ret_n)
+{
+    char lower[BECH32_TEXT_MAX + 1];
+    if (!bech32_lower(text, lower))
+        return false;
+    char *one = strrchr(lower, '1');
+    if (one == NULL || (size_t)(one - lower) >= prefix_cap)
+        return false;
+    *one = '\0';
+    const char *data = one + 1;
+    size_t n = strlen(data);
+    if (!bech32_hrp_is_good(lower) || n < BECH32_CHECKSUM_LEN ||
+        data[strspn(data, bech32_alphabet)] != '\0')
+        return false;
+    uint32_t chk = bech32_start(lower);
+    for (size_t i = 0; i < n; i++)
+        chk = bech32_step(chk, (uint8_t)(strchr(bech32_alphabet, data[i]) - bech32_alphabet));
+    struct writer w = writer_of(out, out_cap);
+    if (chk != 1 || !bech32_bytes(data, n - BECH32_CHECKSUM_LEN, &w))
+        return false;
+    memcpy(prefix, lower, (size_t)(one - lower) + 1);
+    *ret_n = w.n;
+    return true;
 }
 
 /* ---- base58 ---- */

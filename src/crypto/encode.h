@@ -19,6 +19,11 @@ bool base64_decode(struct bytes text, uint8_t *out, size_t out_cap, size_t *ret_
  * with long prefixes; as in the Cosmos SDK that is allowed up to 1023). */
 bool bech32_encode(const char *hrp, struct bytes data, char *out, size_t out_cap) ATTR_MUST_USE;
 
+/* Strict BIP 173: one case, a valid prefix, checksum constant 1, no padding but fewer than five zero
+ * bits; up to 1023 characters, as above. prefix is in lower case; on false both may hold a part. */
+bool bech32_decode(const char *text, char *prefix, size_t prefix_cap, uint8_t *out, size_t out_cap,
+    size_t *ret_n) ATTR_MUST_USE;
+
 bool base58_encode(struct bytes in, char *out, size_t out_cap) ATTR_MUST_USE;
 bool base58_decode(
     const char *text, size_t text_n, uint8_t *out, size_t out_cap, size_t *ret_n) ATTR_MUST_USE;
