@@ -119,10 +119,13 @@ bool fd_write_before(int fd, const void *buf, size_t n, uint64_t deadline_us)
 {
     const uint8_t *p = buf;
     while (n > 0) {
-        if (!fd_wait(fd, POLLOUT, deadline_us))
-            return false;
         ssize_t put = send(fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (put < 0 && (errno == EINTR || errno == EAGAIN))
+        if (put < 0 && errno == EAGAIN) {
+            if (!fd_wait(fd, POLLOUT, deadline_us))
+                return false;
+            continue;
+        }
+        if (put < 0 && errno == EINTR)
             continue;
         if (put <= 0)
             return false;

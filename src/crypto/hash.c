@@ -19,6 +19,11 @@ void sha256_2(struct bytes a, struct bytes b, uint8_t out[SHA256_LEN])
     sodium_memzero(&state, sizeof state);
 }
 
+bool sha256_equal(const uint8_t a[SHA256_LEN], const uint8_t b[SHA256_LEN])
+{
+    return sodium_memcmp(a, b, SHA256_LEN) == 0;
+}
+
 void hmac_sha256(struct bytes key, struct bytes msg, uint8_t out[SHA256_LEN])
 {
     static const uint8_t no_key[1]; /* libsodium wants a pointer for the empty key too */

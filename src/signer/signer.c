@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,9 +78,27 @@ static void take_policy(struct worker *w)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* Meanwhile the state's own link is looked after; a journal has none and costs nothing here. */
+static void wait_for_request(struct worker *w, int fd)
+{
+    for (;;) {
+        int link = state_attention_fd(w->chain.state);
+        if (link < 0)
+            return;
+        struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = link, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (fds[0].revents != 0)
+            return;
+        if (fds[1].revents != 0)
+            state_attend(w->chain.state);
+    }
+}
+
 static bool serve_one(struct worker *w, int fd)
 {
     struct sign_request req;
+    wait_for_request(w, fd);
     if (!fd_read_exact(fd, &req, sizeof req))
         return false;
     uint64_t began = clock_monotonic_us();

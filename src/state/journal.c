@@ -72,13 +72,25 @@ static enum state_outcome put(struct state *s, const struct record *next, struct
     return STATE_DURABLE;
 }
 
+const struct record *journal_record(const struct state *s)
+{
+    return &s->now.record;
+}
+
+bool journal_store(struct state *s, const struct record *rec, struct err *err)
+{
+    struct record next = *rec;
+    next.sequence = s->now.record.sequence;
+    return state_put(s, &next, err) == STATE_DURABLE;
+}
+
 static void close_journal(struct state *s)
 {
     fd_close(&journal_of(s)->fd);
     free(s);
 }
 
-static const struct store journal_store = {.put = put, .close = close_journal};
+static const struct store journal_as_store = {.put = put, .close = close_journal};
 
 /* ---- opening -----------------------------------------------------------------------------------
  */
@@ -125,7 +137,7 @@ bool journal_open(struct state **ret, int fd, const char *path, const char *chai
         return err_set(err, "out of memory");
     }
     memset(j, 0, sizeof *j);
-    j->state.store = &journal_store;
+    j->state.store = &journal_as_store;
     j->fd = fd;
     j->io = io != NULL ? io : &state_io_system;
     snprintf(j->state.name, sizeof j->state.name, "the state file %s", path);

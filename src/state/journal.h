@@ -39,6 +39,15 @@ bool journal_open_file_readonly(int *ret_fd, const char *path, struct err *err) 
 bool journal_open(struct state **ret, int fd, const char *path, const char *chain_id,
     const struct public_key *key, const struct state_io *io, struct err *err) ATTR_MUST_USE;
 
+/* ---- for `tmkms nitro persist` ---- */
+
+/* The record that is durable now, with its link; borrowed until the next one. */
+const struct record *journal_record(const struct state *s);
+
+/* journal_store makes the record of an enclave durable as it came; only its sequence is the file's
+ * own. It must be of the same chain and key and cover the present record. false: as STATE_FAILED. */
+bool journal_store(struct state *s, const struct record *rec, struct err *err) ATTR_MUST_USE;
+
 /* ---- for the `tmkms state` commands -----------------------------------------------------------
  */
 

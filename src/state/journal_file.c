@@ -235,6 +235,7 @@ bool journal_create(const char *path, const struct record *rec, struct err *err)
         return err_set(err, "cannot make the state file %s: %s", path, problem);
     uint8_t raw[2][SLOT_SIZE];
     struct record copy = *rec;
+    record_unlink(&copy);
     for (unsigned i = 0; i < 2; i++) {
         copy.sequence = i;
         slot_render(&copy, raw[i]);
@@ -246,6 +247,7 @@ bool journal_replace(int fd, const char *path, const struct journal_view *view,
     const struct record *rec, const struct state_io *io, struct err *err)
 {
     struct record copy = *rec;
+    record_unlink(&copy);
     copy.sequence = view->newest < 0 ? 0 : view->slot[view->newest].sequence;
     const char *problem = record_problem(&copy);
     if (problem != NULL)

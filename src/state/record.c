@@ -8,6 +8,7 @@ enum { VERSION = 1, HEX_HASH = 2 * HASH_LEN, HEX_KEY = 2 * PUBLIC_KEY_MAX };
 
 static const char slot_head[] = "{\"tmkms_state\":";
 static const char export_head[] = "{\"tmkms_export\":";
+static const char link_head[] = ",\"link\":{\"sequence\":\"";
 static const char checksum_head[] = ",\"checksum\":\"";
 static const char checksum_tail[] = "\"}";
 
@@ -23,7 +24,8 @@ const char *record_problem(const struct record *r)
     if (!(r->key.type == KEY_ED25519 && r->key.len == 32) &&
         !(r->key.type == KEY_SECP256K1 && r->key.len == 33))
         return "a public key has 32 bytes (Ed25519) or 33 bytes (secp256k1)";
-    if (r->sequence > RECORD_SEQUENCE_MAX || r->mark.floor < 0)
+    if (r->sequence > RECORD_SEQUENCE_MAX || r->link_sequence > RECORD_SEQUENCE_MAX ||
+        r->mark.floor < 0)
         return "a number is out of range";
     const struct signable *last = &r->mark.last;
     if (last->step != STEP_NONE)
@@ -32,6 +34,12 @@ const char *record_problem(const struct record *r)
                     signable_same_but_time(last, &nothing) &&
                     timestamp_equal(&last->timestamp, &nothing.timestamp);
     return is_empty ? NULL : "step none is for a state in which nothing was signed";
+}
+
+void record_unlink(struct record *r)
+{
+    r->link_sequence = 0;
+    memset(r->link_mac, 0, sizeof r->link_mac);
 }
 
 /* ---- writing ----------------------------------------------------------------------------------
@@ -80,12 +88,22 @@ static void put_signable(struct writer *w, const struct signable *s)
     write_text(w, "}");
 }
 
+static void put_link(struct writer *w, const struct record *r)
+{
+    if (r->link_sequence == 0)
+        return;
+    put_named_number(w, link_head, (int64_t)r->link_sequence);
+    put_named_hex(w, "\",\"mac\":\"", bytes_of(r->link_mac, sizeof r->link_mac));
+    write_text(w, "\"}");
+}
+
 static void put_line(struct writer *w, const char *head, const struct record *r)
 {
     put_named_number(w, head, VERSION);
     if (head == slot_head) {
         put_named_number(w, ",\"sequence\":\"", (int64_t)r->sequence);
         write_text(w, "\"");
+        put_link(w, r);
     }
     write_text(w, ",\"chain_id\":\"");
     write_text(w, r->chain_id);
@@ -226,6 +244,20 @@ static void take_signable(struct reader *r, struct signable *s)
     expect(r, "}");
 }
 
+/* The one field that may be absent. */
+static void take_link(struct reader *r, struct record *rec)
+{
+    size_t n = sizeof link_head - 1;
+    if (r->n < n || memcmp(r->p, link_head, n) != 0)
+        return;
+    expect(r, link_head);
+    rec->link_sequence = (uint64_t)take_number(r, 1, INT64_MAX);
+    expect(r, "\",\"mac\":\"");
+    if (take_hex(r, rec->link_mac, sizeof rec->link_mac) != sizeof rec->link_mac)
+        r->bad = true;
+    expect(r, "\"}");
+}
+
 /* Everything between the version and the checksum. */
 static bool take_record(struct record *ret, const char *head, struct bytes body)
 {
@@ -235,6 +267,7 @@ static bool take_record(struct record *ret, const char *head, struct bytes body)
         expect(&r, ",\"sequence\":\"");
         rec.sequence = (uint64_t)take_number(&r, 0, INT64_MAX);
         expect(&r, "\"");
+        take_link(&r, &rec);
     }
     expect(&r, ",\"chain_id\":\"");
     take_chain_id(&r, rec.chain_id);

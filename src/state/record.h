@@ -10,6 +10,7 @@
 
 #include "base/attr.h"
 #include "base/bytes.h"
+#include "crypto/hash.h"
 #include "crypto/key.h"
 #include "guard/guard.h"
 
@@ -20,6 +21,10 @@ enum { SLOT_SIZE = 4096, RECORD_LINE_MAX = 1024 };
 
 struct record {
     uint64_t sequence; /* 0 in an export */
+    /* What an enclave adds to the records that it sends to its parent (host_link.h): a number of its
+     * own, 0: no enclave wrote this record; and its MAC. Not in an export. */
+    uint64_t link_sequence;
+    uint8_t link_mac[SHA256_LEN];
     char chain_id[CHAIN_ID_MAX + 1];
     struct public_key key;
     struct watermark mark;
@@ -37,6 +42,9 @@ enum slot_form {
  * not 1..50 printable characters without quote and backslash, no key, a watermark that no signer
  * can have. */
 const char *record_problem(const struct record *r);
+
+/* The record is no longer the one that an enclave wrote. */
+void record_unlink(struct record *r);
 
 /* Renders a record that passes record_problem; no allocation. */
 void slot_render(const struct record *r, uint8_t out[SLOT_SIZE]);

@@ -28,36 +28,43 @@ void state_advance(struct state *s, const struct record *rec)
     s->burns_first = rec->burn_next;
 }
 
-static enum state_outcome commit(struct state *s, const struct watermark *next, struct err *err)
-{
-    struct record rec = s->now.record;
-    rec.mark = *next;
-    rec.burn_next = false;
-    if (!watermark_covers(next, &s->now.record.mark)) {
-        err_set(err, "%s would be lowered: this must not happen", s->name);
-        return STATE_FAILED;
-    }
-    const char *problem = record_problem(&rec);
-    if (problem != NULL) {
-        err_set(err, "not a record for %s: %s", s->name, problem);
-        return STATE_FAILED;
-    }
-    return s->store->put(s, &rec, err);
-}
-
 static bool is_usable(const struct state *s, struct err *err)
 {
     return !s->is_poisoned || err_set(err, "%s failed before; nothing is signed any more", s->name);
 }
 
-enum state_outcome state_commit(
-    struct state *s, const struct watermark *next, const struct durable **ret, struct err *err)
+static enum state_outcome put(struct state *s, const struct record *next, struct err *err)
+{
+    if (!watermark_covers(&next->mark, &s->now.record.mark)) {
+        err_set(err, "%s would be lowered: this must not happen", s->name);
+        return STATE_FAILED;
+    }
+    const char *problem = record_problem(next);
+    if (problem != NULL) {
+        err_set(err, "not a record for %s: %s", s->name, problem);
+        return STATE_FAILED;
+    }
+    return s->store->put(s, next, err);
+}
+
+enum state_outcome state_put(struct state *s, const struct record *next, struct err *err)
 {
     if (!is_usable(s, err))
         return STATE_FAILED;
-    enum state_outcome outcome = commit(s, next, err);
+    enum state_outcome outcome = put(s, next, err);
     if (outcome == STATE_FAILED)
         s->is_poisoned = true;
+    return outcome;
+}
+
+enum state_outcome state_commit(
+    struct state *s, const struct watermark *next, const struct durable **ret, struct err *err)
+{
+    struct record rec = s->now.record;
+    rec.mark = *next;
+    rec.burn_next = false;
+    record_unlink(&rec);
+    enum state_outcome outcome = state_put(s, &rec, err);
     if (outcome == STATE_DURABLE)
         *ret = &s->now;
     return outcome;

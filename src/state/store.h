@@ -33,6 +33,10 @@ struct state {
     char name[STORE_NAME_MAX]; /* "the state file /path": for messages */
 };
 
+/* state_put: what state_commit does, for a record that is complete but for its sequence numbers. */
+enum state_outcome state_put(
+    struct state *s, const struct record *next, struct err *err) ATTR_MUST_USE;
+
 /* state_advance: rec is on stable storage and counts from now on. */
 void state_advance(struct state *s, const struct record *rec);
 

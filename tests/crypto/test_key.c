@@ -162,7 +162,6 @@ static void derived_bytes_name_key_and_purpose(void **state)
     enum { KEYS = 3, INFOS = 2 };
     static const char *const infos[INFOS] = {"one", "two"};
     uint8_t out[KEYS * INFOS][32], again[32], raw[32] = {9};
-    struct err err;
     for (int k = 0; k < KEYS; k++) {
         struct signing_key *key;
         raw[31] = (uint8_t)k;
