@@ -51,6 +51,6 @@ void command_warn(const char *fmt, ...) ATTR_PRINTF(1, 2);
 void command_status(const char *word, const char *fmt, ...) ATTR_PRINTF(2, 3);
 
 extern const struct command command_init, command_start, command_version, command_softsign,
-    command_pubkey, command_state, command_check;
+    command_pubkey, command_state, command_check, command_nitro;
 
 #endif

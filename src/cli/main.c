@@ -15,6 +15,7 @@ int main(int argc, char **argv)
         command_softsign,
         command_pubkey,
         command_state,
+        command_nitro,
         command_version,
         {0},
     };

@@ -46,7 +46,4 @@ typedef void attestation_said(void *ctx, bool ok, const char *check);
 bool attestation_verify(struct attestation *ret, struct bytes document, const struct attestation_policy *policy,
     attestation_said *said, void *ctx, struct err *err) ATTR_MUST_USE;
 
-/* PCR values that can be computed: SHA-384(48 zero bytes || data), one layer (PCR3, PCR4, one extension of PCR16). */
-void pcr_extend_zero(struct bytes data, uint8_t ret[PCR_LEN]);
-
 #endif

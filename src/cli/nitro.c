@@ -1,0 +1,17 @@
+/* tmkms nitro: everything about Nitro enclaves, on both sides. */
+#include <stddef.h>
+
+#include "cli/nitro.h"
+
+static const struct command sub[] = {
+    {"verify", "Check an attestation document", nitro_verify_help, NULL, nitro_verify},
+    {"pcr3", "Compute PCR3 from the ARN of a role", nitro_pcr3_help, NULL, nitro_pcr3},
+    {"pcr4", "Compute PCR4 from the id of an instance", nitro_pcr4_help, NULL, nitro_pcr4},
+    {0},
+};
+
+const struct command command_nitro = {
+    .name = "nitro",
+    .summary = "Run in an AWS Nitro enclave: both sides of it, and what proves which image runs",
+    .sub = sub,
+};

@@ -1,0 +1,13 @@
+/* nitro: the sub-commands of `tmkms nitro`; each has a file of its own, nitro.c holds the table. */
+#ifndef TMKMS_CLI_NITRO_H
+#define TMKMS_CLI_NITRO_H
+
+#include "cli/command.h"
+
+int nitro_verify(const struct command *self, int argc, char **argv);
+int nitro_pcr3(const struct command *self, int argc, char **argv);
+int nitro_pcr4(const struct command *self, int argc, char **argv);
+
+extern const char nitro_verify_help[], nitro_pcr3_help[], nitro_pcr4_help[];
+
+#endif
