@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/pem.h>
-
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/nitro.h"
@@ -93,19 +91,14 @@ static bool decode(uint8_t *buf, size_t n, uint8_t *out, struct bytes *ret, stru
 
 static bool take_root(const char *path, struct verify_data *d, struct err *err)
 {
-    char pem[ROOT_MAX];
-    size_t n = 0;
-    uint8_t *p = d->root;
-    if (!read_file(path, (uint8_t *)pem, sizeof pem, &n, err))
+    uint8_t pem[ROOT_MAX];
+    size_t n = 0, der_n = 0;
+    if (!read_file(path, pem, sizeof pem, &n, err))
         return false;
-    BIO *in = BIO_new_mem_buf(pem, (int)n);
-    X509 *cert = in != NULL ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
-    int der_n = cert != NULL ? i2d_X509(cert, NULL) : 0;
-    if (der_n > 0 && der_n <= ROOT_MAX)
-        d->policy.root_der = bytes_of(d->root, (size_t)i2d_X509(cert, &p));
-    X509_free(cert);
-    BIO_free(in);
-    return d->policy.root_der.n > 0 || err_set(err, "%s holds no certificate in PEM form", path);
+    if (!attestation_root_from_pem(bytes_of(pem, n), d->root, sizeof d->root, &der_n, err))
+        return err_prefix(err, "%s", path);
+    d->policy.root_der = bytes_of(d->root, der_n);
+    return true;
 }
 
 static bool take_max_age(const char *text, struct attestation_policy *policy, struct err *err)

@@ -30,20 +30,26 @@ struct attestation {
 struct attestation_policy {
     uint32_t pcrs_wanted; /* bit i: pcrs[i] must be equal */
     uint8_t pcrs[PCR_COUNT][PCR_LEN];
-    struct bytes nonce;         /* empty: any */
-    bool accept_debug;          /* all-zero PCR0 */
-    int64_t now_s;              /* for certificates, and for freshness with max_age_s */
-    bool at_document_time;      /* certificates at the document's own time: a replay passes too */
-    uint32_t max_age_s;         /* 0: any */
-    struct bytes root_der;      /* empty: the AWS root that is compiled in */
+    struct bytes nonce;    /* empty: any */
+    bool accept_debug;     /* all-zero PCR0 */
+    int64_t now_s;         /* for certificates, and for freshness with max_age_s */
+    bool at_document_time; /* certificates at the document's own time: a replay passes too */
+    uint32_t max_age_s;    /* 0: any */
+    struct bytes root_der; /* empty: the AWS root that is compiled in */
 };
 
-bool attestation_parse(struct attestation *ret, struct bytes document, struct err *err) ATTR_MUST_USE;
+/* The DER of the first certificate in a PEM text, to stand for root_der. */
+bool attestation_root_from_pem(
+    struct bytes pem, uint8_t *out, size_t cap, size_t *ret_n, struct err *err) ATTR_MUST_USE;
+
+bool attestation_parse(
+    struct attestation *ret, struct bytes document, struct err *err) ATTR_MUST_USE;
 
 /* attestation_verify parses and checks everything; each check is told to `said` (may be NULL) with its outcome
  * before the first failure ends it. */
 typedef void attestation_said(void *ctx, bool ok, const char *check);
-bool attestation_verify(struct attestation *ret, struct bytes document, const struct attestation_policy *policy,
-    attestation_said *said, void *ctx, struct err *err) ATTR_MUST_USE;
+bool attestation_verify(struct attestation *ret, struct bytes document,
+    const struct attestation_policy *policy, attestation_said *said, void *ctx,
+    struct err *err) ATTR_MUST_USE;
 
 #endif

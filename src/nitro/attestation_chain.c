@@ -1,5 +1,6 @@
 #include "nitro/attestation_chain.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,6 +8,7 @@
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
@@ -52,6 +54,21 @@ static X509 *certificate_of(struct bytes der)
         cert = NULL;
     }
     return cert;
+}
+
+bool attestation_root_from_pem(
+    struct bytes pem, uint8_t *out, size_t cap, size_t *ret_n, struct err *err)
+{
+    BIO *in = pem.n <= INT_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
+    X509 *cert = in != NULL ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
+    int n = cert != NULL ? i2d_X509(cert, NULL) : 0;
+    bool ok = n > 0 && (size_t)n <= cap;
+    if (ok)
+        *ret_n = (size_t)i2d_X509(cert, &out);
+    X509_free(cert);
+    BIO_free(in);
+    ERR_clear_error();
+    return ok || err_set(err, "there is no certificate in PEM form");
 }
 
 /* ---- each certificate by itself -------------------------------------------------- */
