@@ -64,6 +64,11 @@ static const int calls_common[] = {
     SCMP_SYS(sched_yield),
 };
 
+static const int calls_fetch[] = {
+    SCMP_SYS(fcntl),
+    SCMP_SYS(shutdown),
+};
+
 static const int calls_signer[] = {
     SCMP_SYS(pread64),
     SCMP_SYS(pwrite64),
@@ -146,6 +151,8 @@ static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
     switch (role) {
     case SANDBOX_CONFIG:
         return true;
+    case SANDBOX_FETCH:
+        return ALLOW_LIST(ctx, calls_fetch);
     case SANDBOX_SESSION:
         return ALLOW_LIST(ctx, calls_session) && allow_sockets_of(ctx, AF_UNIX) &&
                allow_sockets_of(ctx, AF_INET) && allow_sockets_of(ctx, AF_INET6);

@@ -15,6 +15,7 @@
 
 enum sandbox_role {
     SANDBOX_CONFIG,  /* reads one descriptor, parses, answers */
+    SANDBOX_FETCH,   /* speaks over connections it was given; makes none */
     SANDBOX_SESSION, /* sockets; keeps CAP_DAC_OVERRIDE, for connect(2) to a node's unix socket only
                       */
     SANDBOX_SIGNER,  /* threads, state file descriptors; no sockets but those it was given */
