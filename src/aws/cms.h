@@ -19,7 +19,7 @@ void recipient_free(struct recipient *r); /* wipes; NULL is fine */
 /* SubjectPublicKeyInfo in DER, borrowed. */
 struct bytes recipient_public_der(const struct recipient *r);
 /* out must be secret memory (crypto/secret.h). */
-bool recipient_open(const struct recipient *r, struct bytes envelope, uint8_t *out, size_t cap, size_t *ret_n,
-    struct err *err) ATTR_MUST_USE;
+bool recipient_open(const struct recipient *r, struct bytes envelope, uint8_t *out, size_t cap,
+    size_t *ret_n, struct err *err) ATTR_MUST_USE;
 
 #endif

@@ -11,12 +11,12 @@
 #include "base/err.h"
 
 enum {
-    KMS_BLOB_MAX = 6144,     /* CiphertextBlob, CiphertextForRecipient */
+    KMS_BLOB_MAX = 6144, /* CiphertextBlob, CiphertextForRecipient */
     KMS_KEY_ID_MAX = 256,
     KMS_REGION_MAX = 32,
     KMS_HOST_MAX = 256,
-    KMS_CONTEXT_MAX = 1024,  /* name\0value\0 ... */
-    KMS_ROOT_MAX = 4096,     /* PEM of a root to use instead of Amazon's */
+    KMS_CONTEXT_MAX = 1024, /* name\0value\0 ... */
+    KMS_ROOT_MAX = 4096,    /* PEM of a root to use instead of Amazon's */
     AWS_KEY_ID_MAX = 128,
     AWS_SECRET_MAX = 128,
     AWS_TOKEN_MAX = 4096,
@@ -32,9 +32,9 @@ struct aws_credentials {
 /* Where KMS is and which key is meant; plain data. */
 struct kms_place {
     char region[KMS_REGION_MAX];
-    char host[KMS_HOST_MAX];  /* TLS name; "": kms.REGION.SUFFIX */
-    uint16_t port;            /* of host, 0: 443 */
-    uint32_t vsock_port;      /* of the parent's proxy, from inside the enclave; 0: 8000 */
+    char host[KMS_HOST_MAX];     /* TLS name; "": kms.REGION.SUFFIX */
+    uint16_t port;               /* of host, 0: 443 */
+    uint32_t vsock_port;         /* of the parent's proxy, from inside the enclave; 0: 8000 */
     char key_id[KMS_KEY_ID_MAX]; /* "": not sent */
     char context[KMS_CONTEXT_MAX];
     uint32_t context_n;          /* pairs */
@@ -68,7 +68,7 @@ bool kms_host(const struct kms_place *place, char out[KMS_HOST_MAX], struct err 
  * and internal errors with back-off until deadline_us. now_s: the trusted time, for TLS and SigV4. Blocking. An answer
  * that holds `Plaintext` where an envelope was asked for is an error. */
 typedef int kms_dial(void *ctx, uint64_t deadline_us, struct err *err);
-bool kms_call(const struct kms_request *req, const struct aws_credentials *creds, int64_t now_s, kms_dial *dial,
-    void *ctx, uint64_t deadline_us, struct kms_answer *ret) ATTR_MUST_USE;
+bool kms_call(const struct kms_request *req, const struct aws_credentials *creds, int64_t now_s,
+    kms_dial *dial, void *ctx, uint64_t deadline_us, struct kms_answer *ret) ATTR_MUST_USE;
 
 #endif
