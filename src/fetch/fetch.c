@@ -1,18 +1,14 @@
 #include "fetch/fetch.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "crypto/secret.h"
 #include "fetch/message.h"
-
-enum { GRACE_US = 2 * 1000000 }; /* for the child's answer that its deadline has passed */
 
 /* ---- messages --------------------------------------------------------------------- */
 
@@ -128,48 +124,4 @@ bool fetch_give_line(int control, int fd, const char *why)
     bool ok = fetch_send(control, msg, fd);
     free(msg);
     return ok;
-}
-
-static bool wait_readable(int fd, uint64_t deadline_us)
-{
-    for (;;) {
-        uint64_t now = clock_monotonic_us();
-        if (now >= deadline_us)
-            return false;
-        uint64_t left_ms = (deadline_us - now) / 1000U + 1;
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        int n = poll(&p, 1, left_ms > 60000 ? 60000 : (int)left_ms);
-        if (n > 0)
-            return true;
-        if (n < 0 && errno != EINTR)
-            return false;
-    }
-}
-
-static bool give_new_line(int control, kms_dial *dial, void *ctx, uint64_t deadline_us)
-{
-    struct err why = {0};
-    int fd ATTR_CLEANUP(fd_close) = dial(ctx, deadline_us, &why);
-    return fetch_give_line(control, fd, why.text);
-}
-
-void fetch_run(
-    int control, const struct fetch_job *job, kms_dial *dial, void *ctx, struct kms_answer *ret)
-{
-    struct err err = {0};
-    enum fetch_event event = FETCH_ENDED;
-    memset(ret, 0, sizeof *ret);
-    if (!fetch_start(control, job, &err)) {
-        snprintf(ret->error, sizeof ret->error, "%.1000s", err.text);
-        return;
-    }
-    do {
-        if (!wait_readable(control, job->deadline_us + GRACE_US)) {
-            snprintf(ret->error, sizeof ret->error, "the fetch process does not answer in time");
-            return;
-        }
-        event = fetch_feed(control, ret);
-    } while (event == FETCH_WANTS_LINE && give_new_line(control, dial, ctx, job->deadline_us));
-    if (event != FETCH_ANSWERED)
-        snprintf(ret->error, sizeof ret->error, "the fetch process ended without an answer");
 }

@@ -30,7 +30,7 @@ struct fetch_job {
 /* `@fetch`: takes one job from CHILD_FD_CONTROL and answers it. Its exit code. */
 int fetch_main(void);
 
-/* ---- the monitor's side: control is the child's control socket (monitor/child.h starts it) ----------- */
+/* ---- the monitor's side: control is the child's control socket (monitor/fetch_child.h does all of this) ----------- */
 
 /* fetch_start hands the job over; the caller wipes its own copy. */
 bool fetch_start(int control, const struct fetch_job *job, struct err *err) ATTR_MUST_USE;
@@ -46,10 +46,5 @@ enum fetch_event fetch_feed(int control, struct kms_answer *ret);
 
 /* fd is borrowed; -1: no connection, and why (may be NULL) says the reason. false: the child is gone. */
 bool fetch_give_line(int control, int fd, const char *why) ATTR_MUST_USE;
-
-/* fetch_run does all of that, waiting up to the job's deadline and a little more for the answer. The answer's ok tells
- * how it went; its error is filled in any other case. */
-void fetch_run(
-    int control, const struct fetch_job *job, kms_dial *dial, void *ctx, struct kms_answer *ret);
 
 #endif
