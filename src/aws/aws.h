@@ -5,7 +5,7 @@
 #include "base/attr.h"
 #include "base/err.h"
 
-/* aws_start makes OpenSSL ready for TLS, X.509 and CMS without reading a file, now or later: call it before
+/* aws_start makes OpenSSL (TLS, X.509, CMS) and jansson ready without reading a file, now or later: call it before
  * sandbox_enter. May be called again. */
 bool aws_start(struct err *err) ATTR_MUST_USE;
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "fetch/fetch.h"
 #include "monitor/config_child.h"
 #include "session/session.h"
 #include "signer/signer.h"
@@ -19,5 +20,7 @@ int role_run(int argc, char **argv)
         return session_main();
     if (strcmp(argv[1], "@config") == 0)
         return config_child_main(argc > 3 ? argv[3] : "tmkms.toml");
+    if (strcmp(argv[1], "@fetch") == 0)
+        return fetch_main();
     return -1;
 }
