@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "enclave/push_child.h"
 #include "fetch/fetch.h"
 #include "monitor/config_child.h"
 #include "session/session.h"
@@ -22,5 +23,7 @@ int role_run(int argc, char **argv)
         return config_child_main(argc > 3 ? argv[3] : "tmkms.toml");
     if (strcmp(argv[1], "@fetch") == 0)
         return fetch_main();
+    if (strcmp(argv[1], "@push") == 0)
+        return push_child_main();
     return -1;
 }

@@ -33,7 +33,6 @@ static size_t frame_size(uint32_t kind)
 
 #define TERMINATED(array) (memchr((array), '\0', sizeof(array)) != NULL)
 
-/* They become header lines of a request. */
 static bool is_printable(const char *text)
 {
     for (const char *p = text; *p != '\0'; p++)
@@ -42,7 +41,7 @@ static bool is_printable(const char *text)
     return true;
 }
 
-static bool credentials_are_sound(const struct aws_credentials *c)
+bool push_credentials_are_sound(const struct aws_credentials *c)
 {
     return TERMINATED(c->key_id) && TERMINATED(c->secret_key) && TERMINATED(c->session_token) &&
            is_printable(c->key_id) && is_printable(c->secret_key) &&
@@ -79,7 +78,7 @@ static bool frame_is_sound(const struct push_frame *f)
     case PUSH_CONFIG:
         return config_is_sound(&f->u.config);
     case PUSH_CREDENTIALS:
-        return credentials_are_sound(&f->u.credentials);
+        return push_credentials_are_sound(&f->u.credentials);
     case PUSH_KEYGEN:
         return keygen_is_sound(&f->u.keygen);
     case PUSH_ATTEST:

@@ -5,8 +5,8 @@
  *   push    -> monitor   CONFIG        push_config      then CREDENTIALS, then the frames of
  *                                                       ipc/control.h that the config child sends:
  *                                                       CHAIN_ADD, VALIDATOR_ADD, and END
- *                        CREDENTIALS   aws_credentials  before KEYGEN too
- *                        KEYGEN        push_keygen
+ *                        CREDENTIALS   aws_credentials
+ *                        KEYGEN        push_keygen      then CREDENTIALS
  *                        ATTEST        push_attest
  *                        PING
  *                        CONTROL_FAILED  text           the client was answered already, with this
@@ -116,6 +116,10 @@ bool push_frame_send(int sock, const struct push_frame *frame) ATTR_MUST_USE;
 /* push_frame_recv waits for one message, of either kind. 1: *ret is checked; 0: end of file; -1:
  * error, or a message that does not pass. Descriptors that come along are closed. */
 int push_frame_recv(int sock, struct push_frame *ret) ATTR_MUST_USE;
+
+/* push_credentials_are_sound: texts end and hold printable characters only, as they become header
+ * lines of a request. */
+bool push_credentials_are_sound(const struct aws_credentials *c) ATTR_MUST_USE;
 
 /* push_frame_fail sends ANSWER_ERROR with a text (best effort). */
 void push_frame_fail(int sock, const char *fmt, ...) ATTR_PRINTF(2, 3);

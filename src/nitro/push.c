@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/fd.h"
 #include "crypto/secret.h"
@@ -12,14 +11,6 @@ static const uint8_t magic[8] = {'T', 'M', 'K', 'M', 'S', 'v', '1', '\n'};
 enum { HEADER_LEN = sizeof magic + 4 };
 
 /* ---- parsing -------------------------------------------------------------------- */
-
-/* jansson would open /dev/urandom for the seed of its hash tables; the sandbox forbids that. */
-static void seed_tables(void)
-{
-    size_t seed = 1;
-    (void)!getrandom(&seed, sizeof seed, GRND_NONBLOCK);
-    json_object_seed(seed | 1); /* 0 would mean /dev/urandom */
-}
 
 /* Counts brackets outside strings. Nothing is said here about anything else that may be wrong. */
 static bool is_bounded(struct bytes text, struct err *err)
@@ -51,7 +42,6 @@ json_t *push_parse(struct bytes text, struct err *err)
     json_error_t why;
     if (!is_bounded(text, err))
         return NULL;
-    seed_tables();
     json_t *message =
         json_loadb(text.n > 0 ? (const char *)text.p : "", text.n, JSON_REJECT_DUPLICATES, &why);
     if (json_is_object(message))
