@@ -4,6 +4,8 @@
 #include "cli/nitro.h"
 
 static const struct command sub[] = {
+    {"push-config", "Bring the configuration into the enclave", nitro_push_config_help, NULL,
+        nitro_push_config},
     {"verify", "Check an attestation document", nitro_verify_help, NULL, nitro_verify},
     {"pcr3", "Compute PCR3 from the ARN of a role", nitro_pcr3_help, NULL, nitro_pcr3},
     {"pcr4", "Compute PCR4 from the id of an instance", nitro_pcr4_help, NULL, nitro_pcr4},
