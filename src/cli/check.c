@@ -22,6 +22,26 @@ static const char *plural(size_t n)
     return n == 1 ? "" : "s";
 }
 
+static size_t nodes_of(const struct config *config, const struct config_chain *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < config->validators_n; i++)
+        n += strcmp(config->validators[i].chain_id, c->id) == 0;
+    return n;
+}
+
+static void print_sealed_chain(const struct config *config, const struct config_chain *c)
+{
+    char text[PUBLIC_TEXT_MAX] = "not said";
+    struct err err;
+    size_t nodes = nodes_of(config, c);
+    if (c->expected_key.type != 0 && !public_text_for_chain(text, &c->expected_key, c, &err))
+        snprintf(text, sizeof text, "%.200s", err.text);
+    printf("  %s: %zu validator%s, for an enclave: state on vsock port %" PRIu32
+           ", expected key %s\n",
+        c->id, nodes, plural(nodes), c->state_port, text);
+}
+
 static void print_chain(
     const struct config *config, const struct config_chain *c, const struct preflight_chain *found)
 {
@@ -29,13 +49,12 @@ static void print_chain(
     struct err err;
     if (!public_text_for_chain(text, &found->key, c, &err))
         snprintf(text, sizeof text, "%.200s", err.text);
-    size_t nodes = 0;
-    for (size_t i = 0; i < config->validators_n; i++)
-        nodes += strcmp(config->validators[i].chain_id, c->id) == 0;
+    size_t nodes = nodes_of(config, c);
     printf("  %s: %zu validator%s, nothing signed above height %" PRId64 ", %s key %s\n", c->id,
         nodes, plural(nodes), found->height, key_type_name((enum key_type)found->key.type), text);
 }
 
+/* found: NULL for an enclave, whose keys and states are elsewhere. */
 static void print_summary(const char *file, const struct config *config,
     const struct preflight_chain *found, size_t warnings)
 {
@@ -43,7 +62,10 @@ static void print_summary(const char *file, const struct config *config,
         plural(config->chains_n), config->validators_n, plural(config->validators_n), warnings,
         plural(warnings));
     for (size_t i = 0; i < config->chains_n; i++)
-        print_chain(config, &config->chains[i], &found[i]);
+        if (found != NULL)
+            print_chain(config, &config->chains[i], &found[i]);
+        else
+            print_sealed_chain(config, &config->chains[i]);
 }
 
 static int check(const char *file)
@@ -54,7 +76,9 @@ static int check(const char *file)
     struct err err;
     if (!crypto_start(&err))
         return command_failed("%s", err.text);
-    if (config_read(&config, file, &problems)) {
+    bool is_read = config_read(&config, file, &problems);
+    bool is_good = is_read && config_check_for(config_use(&config), &config, file, &problems);
+    if (is_good && config_use(&config) == CONFIG_HOST) {
         found = calloc(config.chains_n, sizeof *found);
         if (found == NULL)
             return command_failed("no memory");

@@ -105,9 +105,14 @@ static int of_chain(const struct pubkey_args *r, const struct config_chain *chai
     struct public_key key;
     struct public_prefix prefix;
     public_prefix_of_config(&prefix, chain->consensus_prefix);
+    if (chain->sealed_n > 0 && chain->expected_key.type == 0)
+        return command_failed("chain %s: its key is sealed, and the configuration does not say "
+                              "which it is (public_key)",
+            chain->id);
+    key = chain->expected_key;
     if ((r->prefix != NULL && !public_prefix_from(&prefix, r->prefix, false, &err)) ||
-        !load_public(&key, chain->key_file, (enum key_type)chain->key_type,
-            (enum key_file_format)chain->key_format, &err))
+        (chain->sealed_n == 0 && !load_public(&key, chain->key_file, (enum key_type)chain->key_type,
+                                     (enum key_file_format)chain->key_format, &err)))
         return command_failed("chain %s: %s", chain->id, err.text);
     return print_key(r, &key, &prefix, chain->id);
 }

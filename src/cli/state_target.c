@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/public_key.h"
 #include "keyring/keyring.h"
 
 /* The private key is wiped at once. */
@@ -17,18 +18,6 @@ static bool load_public(struct public_key *ret, const char *path, enum key_type 
         command_warn("%s", warning.text);
     *ret = *signing_key_public(key);
     signing_key_free(key);
-    return true;
-}
-
-static bool parse_public(struct public_key *ret, const char *hex, struct err *err)
-{
-    struct public_key key = {.len = (uint32_t)(strlen(hex) / 2)};
-    key.type = key.len == 32 ? KEY_ED25519 : KEY_SECP256K1;
-    if (key.len != 32 && key.len != PUBLIC_KEY_MAX)
-        return err_set(err, "a public key has 64 (Ed25519) or 66 (secp256k1) hex digits");
-    if (!hex_decode(hex, strlen(hex), key.bytes, key.len))
-        return err_set(err, "--pubkey is not hex");
-    *ret = key;
     return true;
 }
 
@@ -50,9 +39,10 @@ static int run_for_file(const struct command *self, const struct state_options *
         return command_usage(self, "a chain id has at most %d characters", CHAIN_ID_MAX);
     snprintf(target.path, sizeof target.path, "%s", o->state_file);
     snprintf(target.chain_id, sizeof target.chain_id, "%s", o->chain != NULL ? o->chain : "");
-    if ((o->key_file != NULL && !load_public(&target.key, o->key_file, 0, 0, &err)) ||
-        (o->pubkey != NULL && !parse_public(&target.key, o->pubkey, &err)))
+    if (o->key_file != NULL && !load_public(&target.key, o->key_file, 0, 0, &err))
         return command_failed("%s", err.text);
+    if (o->pubkey != NULL && !public_key_parse(&target.key, o->pubkey, &err))
+        return command_failed("--pubkey %s", err.text);
     return run(&target, ctx);
 }
 
@@ -63,6 +53,11 @@ static int run_for_chain(
 {
     struct state_target target = {0};
     struct err err;
+    if (chain->state_port != 0)
+        return command_failed(
+            "chain %s: its state is where `tmkms nitro persist` keeps it; name that file with "
+            "--state-file",
+            chain->id);
     snprintf(target.path, sizeof target.path, "%s", chain->state_file);
     snprintf(target.chain_id, sizeof target.chain_id, "%s", chain->id);
     if (need == STATE_NEED_IDENTITY &&

@@ -101,6 +101,7 @@ struct raw_validator {
 
 struct raw_softsign {
     struct place place;
+    const json_t *table; /* as it stands, with the values that were refused */
     const json_t *chain_ids;
     uint32_t key_type;
     uint32_t key_format;

@@ -7,44 +7,31 @@
 
 /* ---- keys ---- */
 
-static const char only_sealed[] = "is of use only with encrypted_key_b64; remove it";
-
-static void check_without_seal(const struct raw *raw, const struct raw_softsign *s)
-{
-    const struct {
-        const char *key;
-        bool is_there;
-    } keys[] = {
-        {"aws_region", s->kms.region[0] != '\0'},
-        {"kms_key_id", s->kms.key_id[0] != '\0'},
-        {"encryption_context", s->context != NULL},
-        {"kms_endpoint", s->endpoint[0] != '\0'},
-        {"kms_root_file", s->kms_root_file[0] != '\0'},
-        {"kms_root_pem", s->kms.root_pem[0] != '\0'},
-    };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (keys[i].is_there)
-            complain_mildly(raw, &s->place, keys[i].key, "%s", only_sealed);
-}
-
 /* The region becomes part of a host name. */
 static bool is_region(const char *region)
 {
     return region[strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
 }
 
-void sealed_check_softsign(const struct raw *raw, const struct raw_softsign *s)
+/* A value that was refused is not missing. */
+static bool has(const struct raw_softsign *s, const char *key)
 {
-    bool is_sealed = s->sealed.n > 0;
-    if (is_sealed == (s->path[0] != '\0'))
-        complain(raw, &s->place, "path",
-            is_sealed ? "stands beside encrypted_key_b64; a key is in one place, remove one of them"
-                      : "is missing; add it: the key file (or, for an enclave, encrypted_key_b64)");
-    if (!is_sealed) {
-        check_without_seal(raw, s);
-        return;
-    }
-    if (s->kms.region[0] == '\0')
+    return json_object_get(s->table, key) != NULL;
+}
+
+static void check_without_seal(const struct raw *raw, const struct raw_softsign *s)
+{
+    static const char *const keys[] = {"aws_region", "credentials", "kms_key_id",
+        "encryption_context", "kms_endpoint", "kms_vsock_port", "kms_root_file", "kms_root_pem"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (has(s, keys[i]))
+            complain_mildly(
+                raw, &s->place, keys[i], "is of use only with encrypted_key_b64; remove it");
+}
+
+static void check_seal(const struct raw *raw, const struct raw_softsign *s)
+{
+    if (!has(s, "aws_region"))
         complain(raw, &s->place, "aws_region",
             "is missing; encrypted_key_b64 needs the region of its KMS key, for example "
             "\"ap-southeast-1\"");
@@ -52,8 +39,23 @@ void sealed_check_softsign(const struct raw *raw, const struct raw_softsign *s)
         complain(raw, &s->place, "aws_region",
             "\"%s\" is no region; write its short name, for example \"ap-southeast-1\"",
             s->kms.region);
-    if (s->kms_root_file[0] != '\0' && s->kms.root_pem[0] != '\0')
+    if (has(s, "kms_root_file") && has(s, "kms_root_pem"))
         complain(raw, &s->place, "kms_root_file", "stands beside kms_root_pem; remove one of them");
+}
+
+void sealed_check_softsign(const struct raw *raw, const struct raw_softsign *s)
+{
+    bool is_sealed = has(s, "encrypted_key_b64"), is_file = has(s, "path");
+    if (is_sealed && is_file)
+        complain(raw, &s->place, "path",
+            "stands beside encrypted_key_b64; a key is in one place, remove one of them");
+    else if (is_sealed)
+        check_seal(raw, s);
+    else if (is_file)
+        check_without_seal(raw, s);
+    else
+        complain(raw, &s->place, "path",
+            "is missing; add it: the key file (or, for an enclave, encrypted_key_b64)");
 }
 
 static void fill_endpoint(

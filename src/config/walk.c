@@ -67,7 +67,8 @@ static void *grow(void *list, size_t *n, size_t size)
     return bigger;
 }
 
-static void *new_record(struct raw *raw, enum schema_record kind, const struct place *place)
+static void *new_record(
+    struct raw *raw, enum schema_record kind, const struct place *place, const json_t *value)
 {
     switch (kind) {
     case RECORD_NONE:
@@ -91,6 +92,7 @@ static void *new_record(struct raw *raw, enum schema_record kind, const struct p
         raw->softsigns = grow(raw->softsigns, &raw->softsigns_n, sizeof *raw->softsigns);
         struct raw_softsign *softsign = &raw->softsigns[raw->softsigns_n - 1];
         softsign->place = *place;
+        softsign->table = value;
         return softsign;
     }
     }
@@ -154,7 +156,7 @@ static void walk_below(const struct cell *c, const json_t *value, int64_t index,
     snprintf(table, sizeof table, "%s%s%s", k->table, k->table[0] != '\0' ? "." : "", k->name);
     struct place place = place_below(c->place, k, value, index);
     bool is_inside = k->type != SCHEMA_TABLES && k->record == RECORD_NONE;
-    void *record = is_inside ? c->record : new_record(c->raw, k->record, &place);
+    void *record = is_inside ? c->record : new_record(c->raw, k->record, &place, value);
     if (k->unsupported != NULL) {
         c->raw->has_unsupported = true;
         complain(c->raw, &place, NULL, "%s", k->unsupported);

@@ -62,7 +62,8 @@ int config_child_main(const char *name)
     }
     struct config config = {0};
     struct problems problems = {0};
-    bool ok = config_parse(&config, bytes_of(text, n), name, &problems);
+    bool ok = config_parse(&config, bytes_of(text, n), name, &problems) &&
+              config_check_for(CONFIG_HOST, &config, name, &problems);
     struct control end = {.kind = CONTROL_END};
     ok = send_problems(&problems) && ok && send_config(&config) &&
          control_send(CHILD_FD_CONTROL, &end, NULL, 0);

@@ -155,7 +155,8 @@ static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
         return ALLOW_LIST(ctx, calls_fetch);
     case SANDBOX_SESSION:
         return ALLOW_LIST(ctx, calls_session) && allow_sockets_of(ctx, AF_UNIX) &&
-               allow_sockets_of(ctx, AF_INET) && allow_sockets_of(ctx, AF_INET6);
+               allow_sockets_of(ctx, AF_INET) && allow_sockets_of(ctx, AF_INET6) &&
+               allow_sockets_of(ctx, AF_VSOCK);
     case SANDBOX_SIGNER:
         return ALLOW_LIST(ctx, calls_signer) && allow_threads(ctx);
     }

@@ -99,15 +99,20 @@ static bool has_started(struct dial *dial, size_t i)
     return connect(dial->fd, to, dial->address_len[i]) == 0 || errno == EINPROGRESS;
 }
 
+static void await_connection(struct dial *dial)
+{
+    dial->deadline_us = in_ms(dial->timing->connect_ms);
+    event_assign(&dial->writable, dial->base, dial->fd, EV_WRITE, on_writable, dial);
+    event_add(&dial->writable, NULL);
+}
+
 /* Starts the next address; at the end of the list the dial has failed. A loop, as an attempt can
  * fail at once. */
 static void connect_next(struct dial *dial)
 {
     while (dial->next < dial->addresses_n) {
         if (has_started(dial, dial->next++)) {
-            dial->deadline_us = in_ms(dial->timing->connect_ms);
-            event_assign(&dial->writable, dial->base, dial->fd, EV_WRITE, on_writable, dial);
-            event_add(&dial->writable, NULL);
+            await_connection(dial);
             return;
         }
         err_set(&dial->why, "I/O error: %s (os error %d)", strerror(errno), errno);
@@ -203,8 +208,21 @@ static bool lookup_is_fresh(const struct dial *dial)
            clock_monotonic_us() - dial->looked_up_us < (uint64_t)dial->timing->lookup_ms * 1000;
 }
 
+static void start_vsock(struct dial *dial)
+{
+    dial->fd = vsock_dial_parent_start(dial->vsock, dial->to->vsock_port, &dial->why);
+    if (dial->fd >= 0)
+        await_connection(dial);
+    else
+        finish(dial, -1);
+}
+
 void dial_start(struct dial *dial)
 {
+    if (dial->to->kind == LINK_VSOCK) {
+        start_vsock(dial);
+        return;
+    }
     dial->next = 0;
     bool is_known = dial->addresses_n > 0 && dial->looked_up_us == 0;
     if (is_known || lookup_is_fresh(dial)) {

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "config/address.h"
+#include "link/vsock.h"
 #include "session/session.h"
 
 struct evdns_base;
@@ -28,6 +29,7 @@ struct dial {
     struct event_base *base;
     struct evdns_base *dns;
     const struct session_timing *timing;
+    const struct vsock *vsock;
     const struct link_address *to;
     /* Called once for each dial_start, perhaps before it returns. fd is the callee's, or -1 with
      * why. */

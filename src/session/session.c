@@ -33,6 +33,7 @@ struct session {
     const struct session_timing *timing;
     struct event_base *base;
     struct evdns_base *dns;
+    struct vsock vsock;
     struct event *on_control, *on_sweep;
     struct chain *chains;
     struct validator *validators;
@@ -137,11 +138,12 @@ static void validator_add(struct session *s, const struct config_validator *conf
 {
     struct signing_key *identity = NULL;
     struct err err;
-    if (link_address_needs_identity(&config->address) && !load_identity(config, fd, &identity, &err)) {
+    if (link_address_needs_identity(&config->address) &&
+        !load_identity(config, fd, &identity, &err)) {
         control_fail(s->control_fd, "[%s@%s] %s", config->chain_id, config->address.text, err.text);
         return;
     }
-    struct validator *v = validator_new(config, identity, s->base, s->dns, s->timing);
+    struct validator *v = validator_new(config, identity, s->base, s->dns, &s->vsock, s->timing);
     if (v == NULL) {
         signing_key_free(identity);
         control_fail(
@@ -273,7 +275,7 @@ static void log_libevent(int severity, const char *text)
 static bool set_up(struct session *s, struct err *err)
 {
     event_set_log_callback(log_libevent);
-    if (!crypto_start(err))
+    if (!crypto_start(err) || !vsock_from(&s->vsock, NULL, err))
         return false;
     struct event_config *cfg = event_config_new();
     if (cfg == NULL)

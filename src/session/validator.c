@@ -392,7 +392,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 /* ---- the monitor's side ---- */
 
 struct validator *validator_new(const struct config_validator *config, struct signing_key *identity,
-    struct event_base *base, struct evdns_base *dns, const struct session_timing *timing)
+    struct event_base *base, struct evdns_base *dns, const struct vsock *vsock,
+    const struct session_timing *timing)
 {
     struct validator *v = calloc(1, sizeof *v);
     if (v == NULL)
@@ -408,6 +409,7 @@ struct validator *validator_new(const struct config_validator *config, struct si
     v->dial = (struct dial){.base = base,
         .dns = dns,
         .timing = timing,
+        .vsock = vsock,
         .to = &v->config.address,
         .done = on_dialled,
         .owner = v};

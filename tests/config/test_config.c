@@ -408,7 +408,7 @@ static void a_file_is_read_and_a_missing_one_is_named(void **state)
         "[[providers.fortanixdsm]]\napi_endpoint = \"x\"\napi_key = \"x\"\n";
     assert_int_equal(pwrite(fd, secret, strlen(secret), (off_t)strlen(GOOD)), strlen(secret));
     assert_false(config_read(&config, path, &problems));
-    expect(true, "holds a password and others can read it; `chmod 600");
+    expect(true, "holds a password or credentials and others can read it; `chmod 600");
     close(fd);
     unlink(path);
 

@@ -93,6 +93,95 @@ static void bech32_refuses(void **state)
     assert_true(bech32_encode("a", (struct bytes){0}, out, 9));
 }
 
+static bool decodes(const char *text, char prefix[84], uint8_t out[700], size_t *ret_n)
+{
+    return bech32_decode(text, prefix, 84, out, 700, ret_n);
+}
+
+/* The valid and the invalid strings of BIP 173 itself. Its length limit of 90 is not ours. */
+static void bech32_is_read_as_bip_173_says(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        "A12UEL5L",
+        "a12uel5l",
+        "an83characterlonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1tt5tg"
+        "s",
+        "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw",
+        "11qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqc8247"
+        "j",
+        "split1checkupstagehandshakeupstreamerranterredcaperred2y9e3w",
+        "?1ezyfcl",
+    };
+    static const char *const bad[] = {
+        "\x20"
+        "1nwldj5",
+        "\x7f"
+        "1axkwrx",
+        "\x80"
+        "1eym55h",
+        "an84characterslonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1569"
+        "pvx",
+        "pzry9x0s0muk",
+        "1pzry9x0s0muk",
+        "x1b4n0q5v",
+        "li1dgmt3",
+        "de1lg7wt\xff",
+        "A1G7SGD8",
+        "10a06t8",
+        "1qzzfhee",
+        "a12UEL5L",
+        "a12uel5m",
+        "",
+        "1",
+        "a",
+    };
+    char prefix[84];
+    uint8_t out[700];
+    size_t n, tried = 0;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++, tried++)
+        if (!decodes(good[i], prefix, out, &n))
+            fail_msg("refused: %s", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++, tried++)
+        if (decodes(bad[i], prefix, out, &n))
+            fail_msg("accepted: %s", bad[i]);
+    assert_true(tried == 24);
+    /* One byte and two bits of padding; padding of five and of seven bits; padding that is not zero. */
+    assert_true(decodes("a1qqqd87cq", prefix, out, &n));
+    assert_int_equal(n, 1);
+    assert_false(decodes("a1q3g6mn3", prefix, out, &n));
+    assert_false(decodes("a1qqqd87cpp", prefix, out, &n));
+    assert_false(decodes("a1qpamnt9j", prefix, out, &n));
+    assert_false(bech32_decode("a12uel5l", prefix, 1, out, sizeof out, &n));
+}
+
+/* What is written is read again, at every length; one changed character never is. */
+static void bech32_comes_back(void **state)
+{
+    (void)state;
+    uint8_t data[40], out[700];
+    char text[128], prefix[84];
+    size_t n, changed = 0;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 37 + 11);
+    for (size_t len = 0; len <= sizeof data; len++) {
+        assert_true(bech32_encode("cosmosvalconspub", bytes_of(data, len), text, sizeof text));
+        assert_true(decodes(text, prefix, out, &n));
+        assert_string_equal(prefix, "cosmosvalconspub");
+        assert_true(bytes_equal(bytes_of(out, n), bytes_of(data, len)));
+        assert_false(len > 0 && bech32_decode(text, prefix, sizeof prefix, out, len - 1, &n));
+        for (size_t at = 0; text[at] != '\0'; at++, changed++) {
+            char kept = text[at];
+            text[at] = kept == 'q' ? 'p' : 'q';
+            assert_false(decodes(text, prefix, out, &n));
+            text[at] = '\0';
+            assert_false(decodes(text, prefix, out, &n));
+            text[at] = kept;
+        }
+    }
+    assert_true(changed > 1000);
+}
+
 static void bech32_of_cosmos_keys(void **state)
 {
     (void)state;
@@ -110,6 +199,12 @@ static void bech32_of_cosmos_keys(void **state)
             bool is_key = strcmp(hrp + strlen(hrp) - 3, "pub") == 0;
             assert_true(bech32_encode(hrp, is_key ? with_type : hash, out, sizeof out));
             assert_string_equal(out, json_string_value(want));
+            char prefix[84];
+            uint8_t back[700];
+            size_t back_n;
+            assert_true(decodes(out, prefix, back, &back_n));
+            assert_string_equal(prefix, hrp);
+            assert_true(bytes_equal(bytes_of(back, back_n), is_key ? with_type : hash));
             seen++;
         }
     }
@@ -177,6 +272,8 @@ int main(void)
         cmocka_unit_test(base64_tolerates_only_what_the_header_says),
         cmocka_unit_test(bech32_of_bip_173),
         cmocka_unit_test(bech32_refuses),
+        cmocka_unit_test(bech32_is_read_as_bip_173_says),
+        cmocka_unit_test(bech32_comes_back),
         cmocka_unit_test(bech32_of_cosmos_keys),
         cmocka_unit_test(base58_published),
         cmocka_unit_test(base58_refuses_other_characters),
