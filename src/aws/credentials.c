@@ -197,7 +197,7 @@ static enum found from_instance(struct aws_credentials *ret, char *source, struc
     char role[IMDS_ROLE_MAX];
     if (!imds_credentials(ret, role, err)) {
         err_prefix(
-            err, "no AWS credentials: neither AWS_ACCESS_KEY_ID nor a credentials file, and");
+            err, "there is neither AWS_ACCESS_KEY_ID nor a credentials file, and");
         return WRONG;
     }
     snprintf(source, SOURCE_MAX, "instance role %.100s", role);

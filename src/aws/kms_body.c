@@ -211,7 +211,12 @@ static void clean_copy(char *out, size_t cap, const char *text)
     out[n] = '\0';
 }
 
-static enum kms_verdict read_error(int status, const json_t *root, struct kms_answer *ret)
+/* Without a Recipient there are no PCRs to compare. */
+static const struct remedy encrypt_denied = {"AccessDeniedException", KMS_NO,
+    "the caller needs kms:Encrypt: from its role, or from a statement of the key policy"};
+
+static enum kms_verdict read_error(
+    const struct kms_request *req, int status, const json_t *root, struct kms_answer *ret)
 {
     const char *type = json_string_value(json_object_get(root, "__type"));
     const char *text = json_string_value(json_object_get(root, "message"));
@@ -228,6 +233,8 @@ static enum kms_verdict read_error(int status, const json_t *root, struct kms_an
     clean_copy(name, sizeof name, hash != NULL ? hash + 1 : type);
     clean_copy(words, sizeof words, text != NULL ? text : "");
     const struct remedy *remedy = remedy_of(name);
+    if (req->op == KMS_ENCRYPT && strcmp(name, encrypt_denied.type) == 0)
+        remedy = &encrypt_denied;
     snprintf(ret->error, sizeof ret->error, "%s%s%s%s%s%s", name, words[0] != '\0' ? ": " : "",
         words, remedy != NULL ? " (" : "", remedy != NULL ? remedy->text : "",
         remedy != NULL ? ")" : "");
@@ -281,7 +288,7 @@ enum kms_verdict kms_answer_read(
     json_t *root = json_loadb((const char *)body.p, body.n, JSON_REJECT_DUPLICATES, NULL);
     enum kms_verdict verdict = KMS_NO;
     if (status != 200)
-        verdict = read_error(status, root, ret);
+        verdict = read_error(req, status, root, ret);
     else if (!json_is_object(root))
         verdict =
             refuse(ret, "KMS answers with something that is not JSON: check where the proxy leads");

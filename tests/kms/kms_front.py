@@ -239,6 +239,14 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A client that does not trust us, or that was killed: one line instead of a traceback."""
+        print(f"connection: {sys.exc_info()[1]!r}", file=sys.stderr, flush=True)
+
+
 class Front:
     def __init__(self, options):
         self.options, self.callers, self.seen, self.count = options, make_callers(options), set(), itertools.count()
@@ -300,8 +308,8 @@ def main():
         print("no --nsm-root: every attested call will be refused", file=sys.stderr)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(make_certificate(options.dir, options.region))
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
-    server.front, server.daemon_threads = front, True
+    server = Server(("127.0.0.1", options.port), Handler)
+    server.front = front
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     print(json.dumps({"port": server.server_address[1], "host": "localhost", "root": str(options.dir / "root.pem"),
                       "key_arn": front.key_arn, "region": options.region,
