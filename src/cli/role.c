@@ -24,6 +24,6 @@ int role_run(int argc, char **argv)
     if (strcmp(argv[1], "@fetch") == 0)
         return fetch_main();
     if (strcmp(argv[1], "@push") == 0)
-        return push_child_main();
+        return push_child_main(argc > 3 ? argv[3] : "");
     return -1;
 }

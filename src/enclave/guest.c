@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,15 +45,17 @@ static struct guest_push *make_room(struct guest *g)
 
 static void accept_push(struct guest *g)
 {
-    int client = accept4(g->listener, NULL, NULL, SOCK_CLOEXEC);
+    struct err err;
+    char port[16];
+    int client = vsock_accept_guest(g->listener, &err);
     if (client < 0)
         return;
+    snprintf(port, sizeof port, "%u", g->port);
     struct guest_push *push = free_push(g);
     if (push == NULL)
         push = make_room(g);
-    struct err err;
     push->child = CHILD_NONE;
-    if (!child_spawn(&push->child, "@push", NULL, client, &err))
+    if (!child_spawn(&push->child, "@push", port, client, &err))
         log_line(LOG_ERROR, log_name, "a push cannot be served: %s", err.text);
     fd_close(&client);
 }
@@ -133,6 +136,9 @@ static bool start(struct guest *g, const struct guest_options *options, struct e
 {
     if (!core_start(&g->m, err) || !crypto_start(err))
         return false;
+    /* The children find the other side of vsock the same way. */
+    if (g->vsock.uds[0] != '\0' && setenv("TMKMS_VSOCK_UDS", g->vsock.uds, 1) != 0)
+        return err_errno(err, "cannot set the environment");
     g->nsm = nsm_open(err);
     if (g->nsm < 0 || !start_signer(g, err))
         return false;
@@ -144,8 +150,11 @@ int guest_run(const struct guest_options *options)
 {
     static struct guest g;
     struct err err;
-    g = (struct guest){
-        .m = {.source = &guest_source}, .vsock = options->vsock, .nsm = -1, .listener = -1};
+    g = (struct guest){.m = {.source = &guest_source},
+        .vsock = options->vsock,
+        .port = options->port,
+        .nsm = -1,
+        .listener = -1};
     for (int i = 0; i < GUEST_PUSHES_MAX; i++)
         g.pushes[i].child = CHILD_NONE;
     int code = EXIT_FAILURE;

@@ -17,6 +17,7 @@ struct guest_push {
 struct guest {
     struct monitor m; /* first: a monitor_source gets it as struct monitor */
     struct vsock vsock;
+    uint32_t port;
     int nsm;
     int listener;
     struct guest_push pushes[GUEST_PUSHES_MAX];

@@ -5,8 +5,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "enclave/guest_impl.h"
-#include "fetch/fetch.h"
 #include "monitor/chains.h"
+#include "monitor/fetch_child.h"
 
 enum {
     KMS_US = 45000000, /* with retries; the host waits longer */

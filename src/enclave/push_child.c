@@ -14,6 +14,7 @@
 #include "crypto/secret.h"
 #include "enclave/push_frames.h"
 #include "ipc/child.h"
+#include "link/vsock.h"
 #include "nitro/keygen.h"
 #include "nitro/push.h"
 #include "sandbox/sandbox.h"
@@ -381,15 +382,17 @@ static bool serve(struct err *err)
     return is_asked;
 }
 
-int push_child_main(void)
+int push_child_main(const char *port)
 {
     struct err err = {0};
-    if (!child_start(&err) || !crypto_start(&err) || !sandbox_enter(SANDBOX_CONFIG, &err)) {
+    struct vsock vsock;
+    if (!child_start(&err) || !crypto_start(&err) || !vsock_from(&vsock, NULL, &err) ||
+        !sandbox_enter(SANDBOX_CONFIG, &err)) {
         control_fail(CHILD_FD_CONTROL, "%s", err.text);
         return EXIT_FAILURE;
     }
     config_seed_tables();
-    if (serve(&err))
+    if (vsock_greet(&vsock, CLIENT, (uint32_t)strtoul(port, NULL, 10), &err) && serve(&err))
         return EXIT_SUCCESS;
     control_fail(CHILD_FD_CONTROL, "%s", err.text);
     return EXIT_FAILURE;

@@ -7,7 +7,8 @@
  * asks for (KMS may be slow); then the client is told so. */
 enum { PUSH_READ_SECONDS = 5, PUSH_VERDICT_SECONDS = 120 };
 
-/* push_child_main is the role "@push": standard input is the accepted socket. The exit code. */
-int push_child_main(void);
+/* push_child_main is the role "@push": standard input is the accepted socket, not yet greeted; port
+ * is what the enclave listens on, in decimal. The exit code. */
+int push_child_main(const char *port);
 
 #endif

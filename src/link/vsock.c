@@ -272,14 +272,17 @@ static bool greet(int fd, uint32_t port, struct err *err)
            err_set(err, "a connection that ended at once");
 }
 
-int vsock_accept_guest(const struct vsock *v, int listener, uint32_t port, struct err *err)
+int vsock_accept_guest(int listener, struct err *err)
 {
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0)
-        err_errno(err, "cannot accept a connection on port %" PRIu32, port);
-    else if (v->uds[0] != '\0' && !greet(fd, port, err))
-        fd_close(&fd);
+        err_errno(err, "cannot accept a connection");
     return fd;
+}
+
+bool vsock_greet(const struct vsock *v, int fd, uint32_t port, struct err *err)
+{
+    return v->uds[0] == '\0' || greet(fd, port, err);
 }
 
 uint32_t vsock_peer_cid(int fd)

@@ -32,11 +32,13 @@ int vsock_dial_parent(const struct vsock *v, uint32_t port, uint64_t deadline_us
  * connected. */
 int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *err);
 
-/* vsock_listen_guest listens where the parent reaches this enclave's port. With the stand-in that
- * is PATH itself: vsock_accept_guest reads the CONNECT line (deadline 1 s a connection, so call it
- * in a process that may wait) and answers ports other than this one by closing. */
+/* vsock_listen_guest listens where the parent reaches this enclave's port; with the stand-in that is
+ * PATH itself. vsock_accept_guest accepts, -1 and err on failure; vsock_greet is owed to each
+ * connection before its first byte: with the stand-in it reads the CONNECT line (for at most 1 s)
+ * and refuses other ports. A caller that must not wait for strangers leaves it to a child. */
 int vsock_listen_guest(const struct vsock *v, uint32_t port, struct err *err);
-int vsock_accept_guest(const struct vsock *v, int listener, uint32_t port, struct err *err);
+int vsock_accept_guest(int listener, struct err *err);
+bool vsock_greet(const struct vsock *v, int fd, uint32_t port, struct err *err) ATTR_MUST_USE;
 
 /* ---- on the parent ---- */
 

@@ -32,7 +32,7 @@ static void become_child(int client, int control, int log)
     dup2(from[1], CHILD_FD_CONTROL);
     dup2(from[2], CHILD_FD_LOG);
     close_range(CHILD_FD_LOG + 1, ~0U, 0);
-    _exit(push_child_main());
+    _exit(push_child_main("5050"));
 }
 
 static int enter(void **state)

@@ -191,7 +191,9 @@ static pid_t start_guest(int listener, uint32_t port, int n)
     for (int i = 0; i < n; i++) {
         struct err err;
         uint8_t in[5];
-        int fd = vsock_accept_guest(&v, listener, port, &err);
+        int fd = vsock_accept_guest(listener, &err);
+        if (fd >= 0 && !vsock_greet(&v, fd, port, &err))
+            fd_close(&fd);
         if (fd < 0)
             refused++;
         else if (!fd_read_before(fd, in, 5, in_ms(2000)) ||
