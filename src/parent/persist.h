@@ -1,0 +1,25 @@
+/* persist: `tmkms nitro persist`, the store of enclaves on their parent. Each state file is opened with the
+ * journal's own code and belongs to one chain and key; a record is acknowledged after the flush, and
+ * only if it follows the one before. It cannot make a record that an enclave takes for its own: the
+ * MAC's key is in the enclave. Protocol: state/link_frame.h, doc/state-link.md. */
+#ifndef TMKMS_PARENT_PERSIST_H
+#define TMKMS_PARENT_PERSIST_H
+
+#include "base/attr.h"
+#include "base/err.h"
+#include "parent/server.h"
+
+enum { PERSIST_CHAINS_MAX = 256 };
+
+struct persist;
+
+/* cid: the only enclave that may connect, 0: any. */
+struct persist *persist_new(struct server *s, uint32_t cid, struct err *err);
+/* persist_open adds a state file. chain_id: the one that it must be of, NULL: any. */
+bool persist_open(
+    struct persist *p, const char *path, const char *chain_id, struct err *err) ATTR_MUST_USE;
+/* Every chain is served on every listener; persist takes it over. */
+bool persist_listen(struct persist *p, int listener, struct err *err) ATTR_MUST_USE;
+void persist_free(struct persist *p); /* before the server stops */
+
+#endif
