@@ -30,7 +30,14 @@ static const struct network networks[] = {
     {"core", "Persistence", "core-1", "persistencepub", "persistencevalconspub"},
 };
 
-enum { NETWORKS_MAX = sizeof networks / sizeof *networks, FIRST_PORT = 26658, PORT_STEP = 10 };
+enum {
+    NETWORKS_MAX = sizeof networks / sizeof *networks,
+    FIRST_PORT = 26658,
+    PORT_STEP = 10,
+    /* Of the parent, seen from an enclave: */
+    NITRO_STATE_PORT = 6666,
+    NITRO_FIRST_PORT = 5555,
+};
 
 /* What the command line asks for. */
 struct plan {
@@ -40,6 +47,7 @@ struct plan {
     char config[PATH_MAX];
     char identity[PATH_MAX];
     bool force;
+    bool for_enclave;
 };
 
 static const struct network *find_network(const char *name)
@@ -119,6 +127,99 @@ static void print_validator(FILE *out, const struct plan *plan, const struct net
         n->chain_id, port, plan->identity);
 }
 
+/* ---- the configuration for an enclave ---- */
+
+static void print_nitro_chain(FILE *out, const struct network *n)
+{
+    fprintf(out,
+        "### %s Network\n"
+        "\n"
+        "[[chain]]\n"
+        "id = \"%s\"\n"
+        "# How public keys are printed; nothing else depends on it.\n"
+        "key_format = { type = \"bech32\", account_key_prefix = \"%s\", consensus_key_prefix = "
+        "\"%s\" }\n"
+        "# Where `tmkms nitro persist -p %d` keeps what was signed last. Chains may share the "
+        "port.\n"
+        "state_vsock_port = %d\n"
+        "# The key that must come out of KMS, as `tmkms pubkey` prints it. Without it the parent "
+        "can\n"
+        "# put another key in the place of yours.\n"
+        "# public_key = \"%s1zcjduepq...\"\n"
+        "# Nothing below this height is signed, whatever the parent says.\n"
+        "# min_height = 1\n"
+        "\n",
+        n->title, n->chain_id, n->account_prefix, n->consensus_prefix, NITRO_STATE_PORT,
+        NITRO_STATE_PORT, n->consensus_prefix);
+}
+
+/* The template is read as it stands, so that `tmkms check` can say what is missing in it. */
+static void print_nitro_key(FILE *out, const struct network *n)
+{
+    fprintf(out,
+        "[[providers.softsign]]\n"
+        "chain_ids = [\"%s\"]\n"
+        "key_type = \"consensus\"\n"
+        "# What `tmkms nitro keygen`, `tmkms nitro seal` or `aws kms encrypt` printed.\n"
+        "encrypted_key_b64 = \"REPLACE+THIS\"\n"
+        "# The region of the KMS key.\n"
+        "aws_region = \"us-east-1\"\n"
+        "# kms_key_id = \"arn:aws:kms:...\"\n"
+        "# The key opens under this very configuration only (seal it with the same pair):\n"
+        "# encryption_context = { config = \"@measured_config\" }\n"
+        "# Left out, the credentials of the instance's role are used:\n"
+        "# credentials = { aws_key_id = \"...\", aws_secret_key = \"...\", aws_session_token = "
+        "\"...\" }\n"
+        "\n",
+        n->chain_id);
+}
+
+static void print_nitro_validator(FILE *out, const struct network *n, int port)
+{
+    fprintf(out,
+        "[[validator]]\n"
+        "chain_id = \"%s\"\n"
+        "addr = { port = %d }\n"
+        "protocol_version = \"v0.38\"\n"
+        "\n",
+        n->chain_id, port);
+}
+
+static void print_nitro_config(FILE *out, const struct plan *plan)
+{
+    fprintf(out,
+        "# Tendermint KMS configuration file, for a Nitro Enclave\n"
+        "#\n"
+        "# doc/config.md describes every key. After each change:\n"
+        "#   tmkms check -c %s\n"
+        "# The enclave sees no file of this machine: `tmkms nitro push-config` brings it this "
+        "one.\n"
+        "\n"
+        "# [enclave]\n"
+        "# log_vsock_port = 6050\n"
+        "\n"
+        "## Chain Configuration\n"
+        "\n",
+        plan->config);
+    for (size_t i = 0; i < plan->chosen_n; i++)
+        print_nitro_chain(out, plan->chosen[i]);
+    fputs("## Signing Provider Configuration\n\n", out);
+    for (size_t i = 0; i < plan->chosen_n; i++)
+        print_nitro_key(out, plan->chosen[i]);
+    fputs("## Validator Configuration\n"
+          "#\n"
+          "# port is that of `tmkms nitro proxy -p PORT -u SOCKET` (or --tcp HOST:PORT). A node "
+          "behind\n"
+          "# --tcp needs secret_connection = true, and a key: secret_key in the image, or\n"
+          "# encrypted_secret_key_b64.\n"
+          "\n",
+        out);
+    for (size_t i = 0; i < plan->chosen_n; i++)
+        print_nitro_validator(out, plan->chosen[i], NITRO_FIRST_PORT + (int)i);
+}
+
+/* ---- the files ---- */
+
 static void print_config(FILE *out, const struct plan *plan)
 {
     fprintf(out,
@@ -164,7 +265,10 @@ static bool write_config(const struct plan *plan, struct err *err)
     FILE *out = open_memstream(&text, &n);
     if (out == NULL)
         return err_errno(err, "no memory for the configuration");
-    print_config(out, plan);
+    if (plan->for_enclave)
+        print_nitro_config(out, plan);
+    else
+        print_config(out, plan);
     bool ok = fclose(out) == 0 || err_errno(err, "no memory for the configuration");
     ok = ok && fd_create_durable(plan->config, text, n, plan->force, err);
     free(text);
@@ -240,7 +344,9 @@ static int write_files(const struct plan *plan)
             "%s exists already and is left as it is; `--force` replaces it and the "
             "identity key",
             plan->config);
-    if (!plan->force && is_there(plan->identity))
+    if (plan->for_enclave)
+        ; /* the enclave sees no file of ours */
+    else if (!plan->force && is_there(plan->identity))
         command_status("Keeping", "Secret Connection key: %s", plan->identity);
     else if (!write_identity(plan, &err))
         return command_failed("%s", err.text);
@@ -252,8 +358,23 @@ static int write_files(const struct plan *plan)
     return EXIT_DONE;
 }
 
+static void print_next_nitro(const struct plan *plan)
+{
+    printf("Next:\n"
+           "  put the sealed key, its region and its public_key into %s\n"
+           "      (tmkms nitro keygen makes one in the enclave; tmkms nitro seal takes one that "
+           "exists)\n"
+           "  tmkms check -c %s\n"
+           "  tmkms nitro push-config -c %s -i CID\n",
+        plan->config, plan->config, plan->config);
+}
+
 static void print_next(const struct plan *plan)
 {
+    if (plan->for_enclave) {
+        print_next_nitro(plan);
+        return;
+    }
     puts("Next:");
     for (size_t i = 0; i < plan->chosen_n; i++)
         printf("  tmkms softsign keygen -t consensus %s/secrets/%s-consensus.key\n", plan->dir,
@@ -274,6 +395,7 @@ static int run(const struct command *self, int argc, char **argv)
     const char *list = "cosmoshub";
     const struct command_flag flags[] = {
         {.letter = 'n', .name = "networks", .value = &list},
+        {.name = "nitro", .is_set = &plan.for_enclave},
         {.name = "force", .is_set = &plan.force},
         {0},
     };
@@ -310,6 +432,9 @@ const struct command command_init = {
         "  -n, --networks NAMES  comma-separated, of cosmoshub, irishub, sentinelhub, osmosis, "
         "core\n"
         "                        [default: cosmoshub]\n"
+        "      --nitro           for a Nitro Enclave: a sealed key, state and nodes behind vsock; "
+        "no\n"
+        "                        identity key is made\n"
         "      --force           replace an existing tmkms.toml and identity key\n"
         "  -h, --help            Print help\n",
     .run = run,

@@ -75,6 +75,43 @@ static void every_network_makes_a_config_that_we_read(void **state)
     config_free(&config);
 }
 
+static void the_template_for_an_enclave_is_one(void **state)
+{
+    (void)state;
+    RUN(&r, "init", "--nitro", "-n", "cosmoshub,irishub,sentinelhub,osmosis,core", in_dir("kms"));
+    assert_int_equal(r.exit_code, 0);
+    assert_contains(r.out, "tmkms nitro push-config -c ");
+    assert_null(strstr(r.err, "Secret Connection"));
+    assert_int_equal(access(in_dir("kms/secrets/kms-identity.key"), F_OK), -1);
+    struct config config;
+    struct problems problems = {0};
+    assert_true(config_read(&config, in_dir("kms/tmkms.toml"), &problems));
+    assert_int_equal(problems.n, 0);
+    assert_int_equal(config.chains_n, 5);
+    assert_int_equal(config_use(&config), CONFIG_ENCLAVE);
+    assert_true(config_check_for(CONFIG_ENCLAVE, &config, "tmkms.toml", &problems));
+    assert_int_equal(problems.n, 5); /* the public_key of each chain */
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(config.chains[i].state_port, 6666);
+        assert_int_equal(config.validators[i].address.vsock_port, 5555 + i);
+    }
+    config_free(&config);
+    problems_free(&problems);
+    RUN(&r, "check", "-c", in_dir("kms/tmkms.toml"));
+    assert_int_equal(r.exit_code, 0);
+    assert_contains(r.out, "cosmoshub-4: 1 validator, for an enclave: state on vsock port 6666, "
+                           "expected key not said");
+    assert_contains(r.err, "public_key: is missing");
+    RUN(&r, "start", "-c", in_dir("kms/tmkms.toml"));
+    assert_int_equal(r.exit_code, 1);
+    char all[sizeof r.out + sizeof r.err];
+    snprintf(all, sizeof all, "%s%s", r.out, r.err);
+    assert_contains(all, "encrypted_key_b64: is for the enclave (`tmkms nitro`)");
+    RUN(&r, "pubkey", "-c", in_dir("kms/tmkms.toml"));
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "its key is sealed");
+}
+
 static void secrets_are_for_the_owner_only(void **state)
 {
     (void)state;
@@ -151,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_network_makes_a_config_that_we_read, enter, leave),
+        cmocka_unit_test_setup_teardown(the_template_for_an_enclave_is_one, enter, leave),
         cmocka_unit_test_setup_teardown(secrets_are_for_the_owner_only, enter, leave),
         cmocka_unit_test_setup_teardown(what_exists_is_replaced_by_force_only, enter, leave),
         cmocka_unit_test_setup_teardown(bad_requests_make_nothing, enter, leave),

@@ -58,12 +58,13 @@ static inline void pair_new(struct pair *p, enum link_kind kind, size_t chunk)
     uint8_t hash[SHA256_LEN];
     const struct public_key *node = signing_key_public(p->node_key);
     sha256(bytes_of(node->bytes, node->len), hash);
-    p->address.has_peer_id = kind == LINK_TCP;
-    if (kind == LINK_TCP)
+    p->address.is_secret_connection = kind == LINK_VSOCK;
+    p->address.has_peer_id = kind == LINK_TCP || kind == LINK_VSOCK;
+    if (p->address.has_peer_id)
         memcpy(p->address.peer_id, hash, PEER_ID_LEN);
     noise_id(p->node_key, p->address.noise_peer);
     p->signer = signer_of(&p->address, p->signer_key);
-    struct link_address any = {.kind = kind};
+    struct link_address any = {.kind = kind, .is_secret_connection = kind == LINK_VSOCK};
     p->node = kind == LINK_NOISE ? NULL : signer_of(&any, p->node_key);
     random_bytes(p->responder.ephemeral, X25519_LEN);
     random_bytes(p->responder.fixed, X25519_LEN);

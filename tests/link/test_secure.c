@@ -56,8 +56,8 @@ static void talk(enum link_kind kind, size_t chunk)
 static void whole_connections(void **state)
 {
     (void)state;
-    static const enum link_kind kinds[] = {LINK_UNIX, LINK_TCP, LINK_NOISE};
-    for (size_t i = 0; i < 3; i++) {
+    static const enum link_kind kinds[] = {LINK_UNIX, LINK_TCP, LINK_NOISE, LINK_VSOCK};
+    for (size_t i = 0; i < 4; i++) {
         talk(kinds[i], 1);
         talk(kinds[i], SIZE_MAX);
         for (int run = 0; run < 4; run++)

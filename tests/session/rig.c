@@ -158,7 +158,7 @@ struct config_validator rig_validator(const char *chain_id, const char *address)
     v.line = WIRE_P1;
     v.max_height = -1;
     v.reconnect = true;
-    if (v.address.kind != LINK_UNIX)
+    if (link_address_needs_identity(&v.address))
         snprintf(v.secret_key, sizeof v.secret_key, "identity.key");
     return v;
 }
@@ -178,7 +178,7 @@ void rig_add(struct rig *r, const struct config_validator *v)
 {
     struct control msg = {.kind = CONTROL_VALIDATOR_ADD};
     memcpy(&msg.u.validator, v, sizeof *v);
-    tell(r, &msg, v->address.kind == LINK_UNIX ? -1 : identity_file());
+    tell(r, &msg, link_address_needs_identity(&v->address) ? identity_file() : -1);
 }
 
 void rig_drop(struct rig *r, const struct config_validator *v)

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "link/vsock.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define UNDER_SANITIZER 1
@@ -119,6 +120,34 @@ static void test_unix_in_the_sandbox(void **state)
     }
     node_unlisten(l);
     rig_log_has(r, "I/O error: ", 1); /* a dial that fails uses no forbidden call either */
+    close(channel);
+}
+
+/* An enclave's session: the node is a port of the parent, here its stand-in. */
+static void test_vsock(void **state)
+{
+    struct rig *r = *state;
+    char uds[VSOCK_PATH_MAX];
+    snprintf(uds, sizeof uds, "%s/vm", r->folder);
+    setenv("TMKMS_VSOCK_UDS", uds, 1);
+    rig_start(r, !UNDER_SANITIZER);
+    unsetenv("TMKMS_VSOCK_UDS");
+    struct config_validator v = rig_validator(chain, "unix:///unused");
+    memset(&v.address, 0, sizeof v.address);
+    v.address.vsock_port = 5555;
+    link_address_set_vsock(&v.address);
+    int channel = rig_chain(r, chain);
+    rig_add(r, &v);
+    rig_log_has(r, "vm_5555: No such file or directory", 1);
+    struct node_listener *l = rig_listen(r, "vm_5555");
+    for (int i = 0; i < 3; i++) {
+        struct node_conn *c = rig_accept(l);
+        rig_signs(r, c, channel, chain, 5 + i);
+        node_hang_up(c);
+    }
+    node_unlisten(l);
+    rig_log_has(r, "[test-1@vsock://3:5555] connected to validator successfully", 1);
+    assert_int_equal(rig_log_count(r, "unverified"), 0);
     close(channel);
 }
 
@@ -271,6 +300,7 @@ int main(void)
         SESSION_TEST(test_tcp_by_name),
         SESSION_TEST(test_noise),
         SESSION_TEST(test_unix_in_the_sandbox),
+        SESSION_TEST(test_vsock),
         SESSION_TEST(test_the_wrong_peer),
         SESSION_TEST(test_a_silent_handshake),
         SESSION_TEST(test_handshake_garbage),
