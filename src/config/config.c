@@ -22,7 +22,7 @@ bool config_from_tree(
         problems_add(problems, false, "%s: the configuration is no table", name);
         return false;
     }
-    struct raw raw = {.file = name, .problems = problems};
+    struct raw raw = {.file = name, .problems = problems, .is_pushed = true};
     walk_tree(&raw, tree);
     flatten(ret, &raw);
     raw_free(&raw);
@@ -124,10 +124,6 @@ static void check_chain_in_enclave(
     if (c->hook_args_n > 0)
         TELL(false, "chain", c->id, "state_hook",
             "the enclave runs no commands; remove it, and set min_height instead");
-    if (c->kms_root_is_file)
-        TELL(false, "chain", c->id, "kms_root_file",
-            "the enclave sees no files of the host; push the configuration with `tmkms nitro "
-            "push-config`, which reads the file");
     if (c->expected_key.type == 0)
         TELL(true, "chain", c->id, "public_key",
             "is missing: what KMS decrypts has no sender, so the parent could put another key in "

@@ -61,8 +61,8 @@ struct config_chain {
      * the measured configuration's hash in its place: config_chain_kms. */
     struct kms_place kms;
     bool context_has_measured;
-    bool kms_root_is_file; /* kms_root_file was not read: the tree did not come through
-                              config_tree_read */
+    bool
+        kms_root_is_file; /* kms_root_file is named, and kms.root_pem not filled: see config_tree_read */
 };
 
 struct config_validator {
@@ -119,7 +119,7 @@ bool config_tree_read(json_t **ret, const char *file, struct problems *problems)
 /* ---- from a tree ---- */
 
 /* config_from_tree is config_parse for a tree that came as JSON: the same checks and words, without
- * lines. name is for messages. The tree stays the caller's. */
+ * lines; kms_root_file, which config_tree_read would have replaced, is refused. name is for messages. The tree stays the caller's. */
 bool config_from_tree(struct config *ret, const json_t *tree, const char *name,
     struct problems *problems) ATTR_MUST_USE;
 

@@ -246,7 +246,7 @@ const struct schema_key schema_keys[] = {
         IN_SOFTSIGN(kms.vsock_port),
         .doc = "The port of the parent on which `tmkms nitro kms-proxy` (or AWS's `vsock-proxy`) "
                "listens."},
-    {"providers.softsign", "kms_root_file", SCHEMA_PATH, IN_SOFTSIGN(kms_root_file),
+    {"providers.softsign", "kms_root_file", SCHEMA_PATH,
         .preset_doc = "Amazon's roots, which are built in",
         .doc = "Certificates (PEM, at most 4095 characters) to trust instead, for an endpoint that "
                "is not Amazon's. The file is read where the configuration is pushed."},

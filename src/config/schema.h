@@ -109,7 +109,6 @@ struct raw_softsign {
     struct raw_blob sealed;
     struct kms_place kms;            /* but for endpoint and context */
     char endpoint[KMS_HOST_MAX + 8]; /* host[:port] */
-    char kms_root_file[CONFIG_PATH_MAX];
     const json_t *context;
 };
 

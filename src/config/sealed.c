@@ -41,6 +41,10 @@ static void check_seal(const struct raw *raw, const struct raw_softsign *s)
             s->kms.region);
     if (has(s, "kms_root_file") && has(s, "kms_root_pem"))
         complain(raw, &s->place, "kms_root_file", "stands beside kms_root_pem; remove one of them");
+    if (raw->is_pushed && has(s, "kms_root_file"))
+        complain(raw, &s->place, "kms_root_file",
+            "the enclave sees no files of the host; push the configuration with `tmkms nitro "
+            "push-config`, which reads the file");
 }
 
 void sealed_check_softsign(const struct raw *raw, const struct raw_softsign *s)
@@ -166,7 +170,7 @@ void sealed_fill_chain(const struct raw *raw, struct raw_chain *c, const struct 
     out->sealed_n = s->sealed.n;
     memcpy(out->sealed, s->sealed.bytes, sizeof out->sealed);
     memcpy(&out->kms, &s->kms, sizeof out->kms);
-    out->kms_root_is_file = s->kms_root_file[0] != '\0';
+    out->kms_root_is_file = has(s, "kms_root_file");
     fill_endpoint(raw, &out->kms, s);
     fill_context(raw, out, s);
 }

@@ -10,6 +10,7 @@ struct raw {
     const char *file;
     const json_t *lines; /* from toml_parse; NULL: none */
     struct problems *problems;
+    bool is_pushed; /* the files that it names are on another machine */
     /* the records, in the order of the file */
     struct raw_chain *chains;
     size_t chains_n;

@@ -384,8 +384,6 @@ static void each_side_refuses_what_is_for_the_other(void **state)
             "state_vsock_port: is missing"},
         {CONFIG_ENCLAVE, CHAIN("state_hook = { cmd = [\"x\"] }\n") KEY(REGION),
             "state_hook: the enclave runs no commands"},
-        {CONFIG_ENCLAVE, CHAIN("") KEY(REGION "kms_root_file = \"/x\"\n"),
-            "kms_root_file: the enclave sees no files"},
         {CONFIG_ENCLAVE, CHAIN("") KEY(REGION) NODE("\"unix:///s\""),
             "[[validator]] \"unix:///s\": addr: the enclave has no network"},
     };
@@ -540,11 +538,21 @@ static void the_root_file_is_put_into_the_tree(void **state)
     assert_false(config_tree_read(&tree, file, &problems));
     expect(false, "root.pem cannot be opened: No such file");
     assert_null(tree);
+    /* The host may check the file as it stands; the enclave does not take the name of a file. */
+    expect_good(text);
+    assert_true(config.chains[0].kms_root_is_file);
+    assert_true(config_check_for(CONFIG_ENCLAVE, &config, file, &problems));
+    tree = tree_of(text);
+    forget();
+    assert_false(config_from_tree(&config, tree, "pushed", &problems));
+    expect(false, "kms_root_file: the enclave sees no files of the host");
+    json_decref(tree);
     write_file(root, pem);
     forget();
     assert_true(config_tree_read(&tree, file, &problems));
     assert_true(config_from_tree(&config, tree, file, &problems));
     assert_string_equal(config.chains[0].kms.root_pem, pem);
+    assert_false(config.chains[0].kms_root_is_file);
     assert_true(config_check_for(CONFIG_ENCLAVE, &config, file, &problems));
     json_decref(tree);
     write_file(root, "\xff\xfe");
