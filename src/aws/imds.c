@@ -30,7 +30,8 @@ static bool place_parse(struct place *ret, const char *url, struct err *err)
     bool is_v6 = text[0] == '[';
     const char *host = text + is_v6;
     size_t host_n = strcspn(host, is_v6 ? "]" : ":/");
-    const char *rest = host + host_n + (is_v6 && host[host_n] == ']');
+    bool is_closed = !is_v6 || host[host_n] == ']';
+    const char *rest = host + host_n + (is_v6 && is_closed);
     size_t header_n = (size_t)(rest - text);
     char *end = NULL;
     unsigned long port = HTTP_PORT;
@@ -39,8 +40,8 @@ static bool place_parse(struct place *ret, const char *url, struct err *err)
         header_n = (size_t)(end - text);
         rest = end;
     }
-    if (host_n == 0 || host_n >= sizeof ret->host || header_n >= sizeof ret->header || port == 0 ||
-        port > 65535 || (rest[0] != '\0' && strcmp(rest, "/") != 0))
+    if (!is_closed || host_n == 0 || host_n >= sizeof ret->host || header_n >= sizeof ret->header ||
+        port == 0 || port > 65535 || (rest[0] != '\0' && strcmp(rest, "/") != 0))
         return err_set(err,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT is '%s', which is not of the form "
             "http://HOST[:PORT]",
