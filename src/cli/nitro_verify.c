@@ -7,40 +7,25 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "cli/nitro.h"
+#include "cli/nitro_demand.h"
 #include "crypto/encode.h"
 #include "nitro/attestation.h"
 #include "nitro/pcr.h"
 
-enum { FILE_MAX = 4 * ATTESTATION_DOCUMENT_MAX, NONCE_MAX = 1024, ROOT_MAX = 4096 };
-
-/* The registers that can be demanded: those that a key policy names. */
-static const struct {
-    const char *flag, *name;
-    unsigned index;
-} demandable[] = {
-    {"pcr0", "PCR0", 0},
-    {"pcr1", "PCR1", 1},
-    {"pcr2", "PCR2", 2},
-    {"pcr3", "PCR3", 3},
-    {"pcr4", "PCR4", 4},
-    {"pcr8", "PCR8", 8},
-    {"pcr16", "PCR16", 16},
-};
-enum { DEMANDABLE_N = sizeof demandable / sizeof demandable[0] };
+enum { FILE_MAX = 4 * ATTESTATION_DOCUMENT_MAX, NONCE_MAX = 1024 };
 
 struct verify_args {
-    const char *pcrs[DEMANDABLE_N];
-    const char *nonce, *root, *max_age;
-    bool at_document_time, accept_debug;
+    struct demand_options demand;
+    const char *nonce, *max_age;
+    bool at_document_time;
 };
 
 /* What the policy borrows. */
 struct verify_data {
     struct attestation_policy policy;
-    uint8_t nonce[NONCE_MAX], root[ROOT_MAX];
+    uint8_t nonce[NONCE_MAX], root[DEMAND_ROOT_MAX];
 };
 
 /* ---- the file --------------------------------------------------------------------- */
@@ -89,18 +74,6 @@ static bool decode(uint8_t *buf, size_t n, uint8_t *out, struct bytes *ret, stru
 
 /* ---- the policy -------------------------------------------------------------------- */
 
-static bool take_root(const char *path, struct verify_data *d, struct err *err)
-{
-    uint8_t pem[ROOT_MAX];
-    size_t n = 0, der_n = 0;
-    if (!read_file(path, pem, sizeof pem, &n, err))
-        return false;
-    if (!attestation_root_from_pem(bytes_of(pem, n), d->root, sizeof d->root, &der_n, err))
-        return err_prefix(err, "%s", path);
-    d->policy.root_der = bytes_of(d->root, der_n);
-    return true;
-}
-
 static bool take_max_age(const char *text, struct attestation_policy *policy, struct err *err)
 {
     char *end = NULL;
@@ -115,25 +88,16 @@ static bool take_max_age(const char *text, struct attestation_policy *policy, st
 static bool take_args(const struct verify_args *args, struct verify_data *d, struct err *err)
 {
     struct attestation_policy *policy = &d->policy;
-    policy->now_s = (int64_t)(clock_realtime_us() / 1000000);
     policy->at_document_time = args->at_document_time;
-    policy->accept_debug = args->accept_debug;
-    for (size_t i = 0; i < DEMANDABLE_N; i++) {
-        unsigned index = demandable[i].index;
-        if (args->pcrs[i] == NULL)
-            continue;
-        if (!pcr_from_hex(demandable[i].name, args->pcrs[i], policy->pcrs[index], err))
-            return false;
-        policy->pcrs_wanted |= 1u << index;
-    }
+    if (!demand_from(&args->demand, d->root, policy, err))
+        return false;
     if (args->nonce != NULL) {
         size_t n = strlen(args->nonce) / 2;
         if (n == 0 || n > NONCE_MAX || !hex_decode(args->nonce, strlen(args->nonce), d->nonce, n))
             return err_set(err, "the nonce must be hexadecimal digits, two a byte");
         policy->nonce = bytes_of(d->nonce, n);
     }
-    return (args->root == NULL || take_root(args->root, d, err)) &&
-           (args->max_age == NULL || take_max_age(args->max_age, policy, err));
+    return args->max_age == NULL || take_max_age(args->max_age, policy, err);
 }
 
 /* ---- what is printed --------------------------------------------------------------- */
@@ -172,12 +136,12 @@ static void print_content(const struct attestation *a)
 
 static void warn_of_what_was_not_asked(const struct verify_args *args)
 {
-    if (args->pcrs[0] == NULL)
+    if (args->demand.pcrs[0] == NULL)
         command_warn("nobody said which image is right: compare PCR0 yourself, or give --pcr0");
     if (args->nonce == NULL && args->max_age == NULL)
         command_warn(
             "neither --nonce nor --max-age was given: an old document that is replayed passes too");
-    if (args->root != NULL)
+    if (args->demand.root != NULL)
         command_warn("the document was checked against your root, not against that of AWS");
 }
 
@@ -207,15 +171,12 @@ static int verify(const char *path, const struct verify_args *args)
 int nitro_verify(const struct command *self, int argc, char **argv)
 {
     struct verify_args args = {0};
-    struct command_flag flags[DEMANDABLE_N + 6] = {
+    struct command_flag flags[DEMAND_FLAGS_N + 4] = {
         {0, "nonce", &args.nonce, NULL},
-        {0, "root", &args.root, NULL},
         {0, "max-age", &args.max_age, NULL},
         {0, "at-document-time", NULL, &args.at_document_time},
-        {0, "accept-debug", NULL, &args.accept_debug},
     };
-    for (size_t i = 0; i < DEMANDABLE_N; i++)
-        flags[5 + i] = (struct command_flag){0, demandable[i].flag, &args.pcrs[i], NULL};
+    demand_flags(&args.demand, flags + 3);
     int exit_code = command_flags(self, flags, &argc, &argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
@@ -234,15 +195,10 @@ const char nitro_verify_help[] =
     "\n"
     "FILE holds the document as it is, in base64 or in hex; `-` is standard input.\n"
     "\n"
-    "Options:\n"
-    "      --pcr0 HEX          Demand this image. Also --pcr1, --pcr2 (kernel, application),\n"
-    "                          --pcr3 (role), --pcr4 (instance), --pcr8 (signer of the image),\n"
-    "                          --pcr16 (measured configuration)\n"
+    "Options:\n" DEMAND_OPTIONS_HELP
     "      --nonce HEX         Demand the nonce that you sent: the document is no replay\n"
     "      --max-age SECONDS   Demand that the document was made at most so long ago\n"
     "      --at-document-time  Check the certificates for the time at which the document says it\n"
     "                          was made, to read an archived one (they last three hours). A\n"
     "                          replayed document passes that, too\n"
-    "      --accept-debug      Accept a debug enclave (PCR0 is zero)\n"
-    "      --root FILE         Another root than that of AWS, as PEM (for tests)\n"
     "  -h, --help              Print help\n";

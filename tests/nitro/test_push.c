@@ -135,14 +135,16 @@ static void prototype_is_told_so(void **state)
     assert_contains(err.text, "same version");
 }
 
-static void nested_text(char *out, unsigned depth, const char *open, const char *close)
+static void nested_text(char *out, size_t cap, unsigned depth, const char *open, const char *close)
 {
-    out[0] = '\0';
+    struct writer w = writer_of(out, cap);
     for (unsigned i = 0; i < depth; i++)
-        strcat(out, open);
-    strcat(out, "1");
+        write_text(&w, open);
+    write_u8(&w, '1');
     for (unsigned i = 0; i < depth; i++)
-        strcat(out, close);
+        write_text(&w, close);
+    write_u8(&w, 0);
+    assert_false(w.bad);
 }
 
 static void nesting_is_bounded(void **state)
@@ -150,14 +152,14 @@ static void nesting_is_bounded(void **state)
     (void)state;
     char text[8192];
     struct err err = {0};
-    nested_text(text, PUSH_DEPTH_MAX, "{\"a\":", "}");
+    nested_text(text, sizeof text, PUSH_DEPTH_MAX, "{\"a\":", "}");
     json_t *got = push_parse(bytes_of_text(text), &err);
     assert_non_null(got);
     json_decref(got);
-    nested_text(text, PUSH_DEPTH_MAX + 1, "{\"a\":", "}");
+    nested_text(text, sizeof text, PUSH_DEPTH_MAX + 1, "{\"a\":", "}");
     assert_null(push_parse(bytes_of_text(text), &err));
     assert_contains(err.text, "deeper than 16");
-    nested_text(text, 3000, "[", "]");
+    nested_text(text, sizeof text, 3000, "[", "]");
     assert_null(push_parse(bytes_of_text(text), &err));
     assert_contains(err.text, "deeper than 16");
     /* brackets in strings are no nesting, and an escaped quote does not end one */
@@ -171,15 +173,15 @@ static void number_of_objects_is_bounded(void **state)
     (void)state;
     struct err err = {0};
     for (unsigned n = PUSH_NODES_MAX - 2; n <= PUSH_NODES_MAX - 1; n++) {
-        char *text = malloc(16 + (size_t)n * 3), *p = text;
-        p += sprintf(p, "{\"a\":[0");
+        static char text[16 + PUSH_NODES_MAX * 3];
+        struct writer w = writer_of(text, sizeof text);
+        write_text(&w, "{\"a\":[0");
         for (unsigned i = 0; i < n; i++)
-            p += sprintf(p, ",{}");
-        strcpy(p, "]}");
-        json_t *got = push_parse(bytes_of_text(text), &err);
+            write_text(&w, ",{}");
+        write_text(&w, "]}");
+        json_t *got = push_parse(written(&w), &err);
         assert_int_equal(got != NULL, n == PUSH_NODES_MAX - 2);
         json_decref(got);
-        free(text);
     }
     assert_contains(err.text, "more than 8192");
 }
