@@ -9,7 +9,7 @@
 
 #include "base/nearest.h"
 
-enum { DEPTH_MAX = 4, FLAGS_MAX = 24 };
+enum { DEPTH_MAX = 4, FLAGS_MAX = 32 };
 
 /* "tmkms softsign keygen": how the command that runs now was called, for messages. */
 static char called[128];

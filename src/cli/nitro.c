@@ -7,6 +7,8 @@ static const struct command sub[] = {
     {"push-config", "Bring the configuration into the enclave", nitro_push_config_help, NULL,
         nitro_push_config},
     {"seal", "Encrypt a private key with KMS", nitro_seal_help, NULL, nitro_seal},
+    {"keygen", "Have the enclave make a key that leaves it only sealed", nitro_keygen_help, NULL,
+        nitro_keygen},
     {"verify", "Check an attestation document", nitro_verify_help, NULL, nitro_verify},
     {"pcr3", "Compute PCR3 from the ARN of a role", nitro_pcr3_help, NULL, nitro_pcr3},
     {"pcr4", "Compute PCR4 from the id of an instance", nitro_pcr4_help, NULL, nitro_pcr4},

@@ -7,11 +7,17 @@
 int nitro_verify(const struct command *self, int argc, char **argv);
 int nitro_pcr3(const struct command *self, int argc, char **argv);
 int nitro_pcr4(const struct command *self, int argc, char **argv);
+int nitro_keygen(const struct command *self, int argc, char **argv);
 int nitro_push_config(const struct command *self, int argc, char **argv);
 int nitro_seal(const struct command *self, int argc, char **argv);
 int nitro_start(const struct command *self, int argc, char **argv);
 
-extern const char nitro_verify_help[], nitro_pcr3_help[], nitro_pcr4_help[],
-    nitro_push_config_help[], nitro_seal_help[], nitro_start_help[];
+extern const char nitro_keygen_help[];
+extern const char nitro_pcr3_help[];
+extern const char nitro_pcr4_help[];
+extern const char nitro_push_config_help[];
+extern const char nitro_seal_help[];
+extern const char nitro_start_help[];
+extern const char nitro_verify_help[];
 
 #endif
