@@ -59,8 +59,8 @@ static void *serve_one(void *arg)
 {
     (void)arg;
     struct err err = {0};
-    int fd = vsock_accept_guest(&enclave.vsock, enclave.listener, PUSH_PORT, &err);
-    if (fd < 0)
+    int fd = vsock_accept_guest(enclave.listener, &err);
+    if (fd < 0 || !vsock_greet(&enclave.vsock, fd, PUSH_PORT, &err))
         return NULL;
     enclave.request = push_read(fd, rig_in_ms(5000), &err);
     json_t *answer = enclave.request != NULL ? enclave.answer(enclave.request) : NULL;
