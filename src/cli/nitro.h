@@ -5,6 +5,8 @@
 #include "cli/command.h"
 
 int nitro_verify(const struct command *self, int argc, char **argv);
+int nitro_kms_policy(const struct command *self, int argc, char **argv);
+int nitro_measure_config(const struct command *self, int argc, char **argv);
 int nitro_pcr3(const struct command *self, int argc, char **argv);
 int nitro_pcr4(const struct command *self, int argc, char **argv);
 int nitro_keygen(const struct command *self, int argc, char **argv);
@@ -13,6 +15,8 @@ int nitro_seal(const struct command *self, int argc, char **argv);
 int nitro_start(const struct command *self, int argc, char **argv);
 
 extern const char nitro_keygen_help[];
+extern const char nitro_kms_policy_help[];
+extern const char nitro_measure_config_help[];
 extern const char nitro_pcr3_help[];
 extern const char nitro_pcr4_help[];
 extern const char nitro_push_config_help[];

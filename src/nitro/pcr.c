@@ -7,13 +7,14 @@
 
 #include <openssl/evp.h>
 
-/* Of two parts, one behind the other. OpenSSL's own failure here is lack of memory. */
-static void sha384_2(struct bytes a, struct bytes b, uint8_t ret[PCR_LEN])
+/* OpenSSL's own failure here is lack of memory. */
+void sha384_parts(const struct bytes *parts, size_t n, uint8_t ret[PCR_LEN])
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    if (ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha384(), NULL) != 1 ||
-        EVP_DigestUpdate(ctx, a.p, a.n) != 1 || EVP_DigestUpdate(ctx, b.p, b.n) != 1 ||
-        EVP_DigestFinal_ex(ctx, ret, NULL) != 1) {
+    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha384(), NULL) == 1;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = EVP_DigestUpdate(ctx, parts[i].p, parts[i].n) == 1;
+    if (!ok || EVP_DigestFinal_ex(ctx, ret, NULL) != 1) {
         fprintf(stderr, "SHA-384 does not work\n");
         abort();
     }
@@ -22,12 +23,13 @@ static void sha384_2(struct bytes a, struct bytes b, uint8_t ret[PCR_LEN])
 
 void sha384(struct bytes data, uint8_t ret[PCR_LEN])
 {
-    sha384_2(data, (struct bytes){0}, ret);
+    sha384_parts(&data, 1, ret);
 }
 
 void pcr_extend(const uint8_t old[PCR_LEN], struct bytes data, uint8_t ret[PCR_LEN])
 {
-    sha384_2(bytes_of(old, PCR_LEN), data, ret);
+    const struct bytes parts[] = {bytes_of(old, PCR_LEN), data};
+    sha384_parts(parts, 2, ret);
 }
 
 void pcr_extend_zero(struct bytes data, uint8_t ret[PCR_LEN])

@@ -11,6 +11,8 @@
 #include "nitro/nsm.h"
 
 void sha384(struct bytes data, uint8_t ret[PCR_LEN]);
+void sha384_parts(
+    const struct bytes *parts, size_t n, uint8_t ret[PCR_LEN]); /* one behind the other */
 
 /* SHA-384(48 zero bytes || data): a fresh register extended once. PCR3 is this of the role's ARN,
  * PCR4 of the instance id, PCR16 of the measured config's hash; PCR0, 1, 2 and 8 of a SHA-384. */
