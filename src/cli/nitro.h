@@ -5,6 +5,7 @@
 #include "cli/command.h"
 
 int nitro_verify(const struct command *self, int argc, char **argv);
+int nitro_attest(const struct command *self, int argc, char **argv);
 int nitro_kms_policy(const struct command *self, int argc, char **argv);
 int nitro_measure_config(const struct command *self, int argc, char **argv);
 int nitro_pcr3(const struct command *self, int argc, char **argv);
@@ -15,6 +16,7 @@ int nitro_seal(const struct command *self, int argc, char **argv);
 int nitro_start(const struct command *self, int argc, char **argv);
 
 extern const char nitro_keygen_help[];
+extern const char nitro_attest_help[];
 extern const char nitro_kms_policy_help[];
 extern const char nitro_measure_config_help[];
 extern const char nitro_pcr3_help[];

@@ -190,7 +190,9 @@ static void roots_in_files_must_have_been_read(void **state)
     assert_false(measure_config(&config, hash, NULL, &err));
     assert_contains(err.text, "kms_root_file");
     config_free(&config);
-    assert_false(same(WHOLE, changed("aws_region", "kms_root_pem = \"-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n\"\naws_region")));
+    assert_false(
+        same(WHOLE, changed("aws_region", "kms_root_pem = \"-----BEGIN CERTIFICATE-----\\nAA==\\n"
+                                          "-----END CERTIFICATE-----\\n\"\naws_region")));
 }
 
 int main(void)
