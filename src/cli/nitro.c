@@ -7,12 +7,9 @@ static const struct command sub[] = {
     {"push-config", "Bring the configuration into the enclave", nitro_push_config_help, NULL,
         nitro_push_config},
     {"seal", "Encrypt a private key with KMS", nitro_seal_help, NULL, nitro_seal},
-<<<<<<< HEAD
     {"keygen", "Have the enclave make a key that leaves it only sealed", nitro_keygen_help, NULL,
         nitro_keygen},
-=======
     {"attest", "Ask an enclave for an attestation document", nitro_attest_help, NULL, nitro_attest},
->>>>>>> 208be1e (Add tmkms nitro attest; pcr4 of the instance on which it runs)
     {"verify", "Check an attestation document", nitro_verify_help, NULL, nitro_verify},
     {"measure-config", "Print what of a configuration an enclave measures",
         nitro_measure_config_help, NULL, nitro_measure_config},
