@@ -209,9 +209,10 @@ static void fill_tables(struct getopt_tables *t, const struct command_flag *flag
             abort();
         if (f->letter != 0)
             t->letters[at++] = f->letter;
-        if (f->letter != 0 && f->value != NULL)
+        bool takes_value = f->value != NULL || f->values != NULL;
+        if (f->letter != 0 && takes_value)
             t->letters[at++] = ':';
-        int takes = f->value != NULL ? required_argument : no_argument;
+        int takes = takes_value ? required_argument : no_argument;
         if (f->name != NULL)
             t->longs[longs++] = (struct option){f->name, takes, NULL, FLAG_BASE + t->flags_n};
         t->flags_n++;
@@ -226,6 +227,18 @@ static const struct command_flag *flag_of(const struct command_flag *flags, int 
         if (flags[i].letter == opt)
             return &flags[i];
     abort(); /* getopt_long returns only what the tables hold */
+}
+
+static void take_value(const struct command_flag *f)
+{
+    if (f->values != NULL) {
+        f->values->list[f->values->n].letter = f->letter;
+        f->values->list[f->values->n++].text = optarg;
+    } else if (f->value != NULL) {
+        *f->value = optarg;
+    } else {
+        *f->is_set = true;
+    }
 }
 
 int command_flags(
@@ -245,10 +258,10 @@ int command_flags(
         if (opt == '?')
             return bad_flag(self, flags, *argv);
         const struct command_flag *f = flag_of(flags, t.flags_n, opt);
-        if (f->value != NULL)
-            *f->value = optarg;
-        else
-            *f->is_set = true;
+        if (f->values != NULL && f->values->n == COMMAND_VALUES_MAX)
+            return command_usage(
+                self, "more than %d values of a kind: '%s'", COMMAND_VALUES_MAX, optarg);
+        take_value(f);
     }
     *argc -= optind;
     *argv += optind;

@@ -3,6 +3,7 @@
 #define TMKMS_CLI_COMMAND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/attr.h"
 
@@ -23,13 +24,25 @@ struct command {
  * exit code. `--help`, `-h` and `help [command]` work at every level. */
 int command_main(const struct command *root, int argc, char **argv);
 
+/* The values of a flag that may be given several times, in their order, each with the letter of its
+ * flag: flags that share a list (`-u` and `--tcp`) keep the order among themselves. */
+enum { COMMAND_VALUES_MAX = 256 };
+struct command_values {
+    struct {
+        char letter;
+        const char *text;
+    } list[COMMAND_VALUES_MAX];
+    size_t n;
+};
+
 /* A flag of a command: `-x` and `--name` (either may be missing: 0, NULL). With value it takes an
- * argument, borrowed from argv; otherwise is_set is set. */
+ * argument, borrowed from argv; with values too, any number of times; otherwise is_set is set. */
 struct command_flag {
     char letter;
     const char *name;
     const char **value;
     bool *is_set;
+    struct command_values *values;
 };
 
 enum { COMMAND_GO_ON = -1 };

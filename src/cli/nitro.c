@@ -6,6 +6,11 @@
 static const struct command sub[] = {
     {"push-config", "Bring the configuration into the enclave", nitro_push_config_help, NULL,
         nitro_push_config},
+    {"persist", "Keep the state of enclaves in files", nitro_persist_help, NULL, nitro_persist},
+    {"proxy", "Carry an enclave's connections to a validator", nitro_proxy_help, NULL, nitro_proxy},
+    {"kms-proxy", "Carry an enclave's connections to KMS", nitro_kms_proxy_help, NULL,
+        nitro_kms_proxy},
+    {"logs", "Print the log of an enclave", nitro_logs_help, NULL, nitro_logs},
     {"seal", "Encrypt a private key with KMS", nitro_seal_help, NULL, nitro_seal},
     {"keygen", "Have the enclave make a key that leaves it only sealed", nitro_keygen_help, NULL,
         nitro_keygen},

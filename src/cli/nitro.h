@@ -13,6 +13,10 @@ int nitro_pcr4(const struct command *self, int argc, char **argv);
 int nitro_keygen(const struct command *self, int argc, char **argv);
 int nitro_push_config(const struct command *self, int argc, char **argv);
 int nitro_seal(const struct command *self, int argc, char **argv);
+int nitro_persist(const struct command *self, int argc, char **argv);
+int nitro_proxy(const struct command *self, int argc, char **argv);
+int nitro_kms_proxy(const struct command *self, int argc, char **argv);
+int nitro_logs(const struct command *self, int argc, char **argv);
 int nitro_start(const struct command *self, int argc, char **argv);
 
 extern const char nitro_keygen_help[];
@@ -25,5 +29,9 @@ extern const char nitro_push_config_help[];
 extern const char nitro_seal_help[];
 extern const char nitro_start_help[];
 extern const char nitro_verify_help[];
+extern const char nitro_persist_help[];
+extern const char nitro_proxy_help[];
+extern const char nitro_kms_proxy_help[];
+extern const char nitro_logs_help[];
 
 #endif

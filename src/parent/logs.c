@@ -1,0 +1,131 @@
+#include "parent/logs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+
+struct peer {
+    struct logs *logs;
+    int fd;
+    struct event *readable;
+    char line[LOG_LINE_MAX];
+    size_t n;
+    uint64_t second; /* of the count below */
+    unsigned printed, dropped;
+    struct peer *next;
+};
+
+struct logs {
+    struct server *server;
+    struct peer *peers;
+    size_t peers_n;
+};
+
+static void peer_free(struct peer *peer)
+{
+    struct peer **at = &peer->logs->peers;
+    while (*at != peer)
+        at = &(*at)->next;
+    *at = peer->next;
+    peer->logs->peers_n--;
+    event_free(peer->readable);
+    fd_close(&peer->fd);
+    free(peer);
+}
+
+static void say_dropped(struct peer *peer)
+{
+    if (peer->dropped > 0)
+        log_line(LOG_WARN, "tmkms::logs", "%u lines of an enclave were dropped", peer->dropped);
+    peer->dropped = 0;
+}
+
+static void print_line(struct peer *peer)
+{
+    uint64_t second = clock_monotonic_us() / 1000000;
+    if (second != peer->second) {
+        peer->second = second;
+        peer->printed = 0;
+        say_dropped(peer);
+    }
+    if (peer->n > 0 && peer->printed++ < LOGS_LINES_A_SECOND) {
+        peer->line[peer->n++] = '\n';
+        log_forward(peer->line, peer->n);
+    } else if (peer->n > 0) {
+        peer->dropped++;
+    }
+    peer->n = 0;
+}
+
+static void take(struct peer *peer, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '\n')
+            print_line(peer);
+        else if (peer->n < LOG_LINE_MAX - 2) /* the rest of a long line is cut */
+            peer->line[peer->n++] = p[i];
+    }
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct peer *peer = arg;
+    char buf[16384];
+    ssize_t got = recv((int)fd, buf, sizeof buf, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got > 0) {
+        take(peer, buf, (size_t)got);
+        return;
+    }
+    print_line(peer);
+    say_dropped(peer);
+    peer_free(peer);
+}
+
+static void on_accepted(void *ctx, int fd)
+{
+    struct logs *l = ctx;
+    struct peer *peer = l->peers_n < LOGS_PEERS_MAX ? calloc(1, sizeof *peer) : NULL;
+    if (peer != NULL)
+        peer->readable = event_new(l->server->base, fd, EV_READ | EV_PERSIST, on_readable, peer);
+    if (peer == NULL || peer->readable == NULL) {
+        free(peer);
+        fd_close(&fd);
+        return;
+    }
+    peer->logs = l;
+    peer->fd = fd;
+    peer->next = l->peers;
+    l->peers = peer;
+    l->peers_n++;
+    event_add(peer->readable, NULL);
+}
+
+struct logs *logs_new(struct server *s, struct err *err)
+{
+    struct logs *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        err_set(err, "out of memory");
+    else
+        l->server = s;
+    return l;
+}
+
+bool logs_listen(struct logs *l, int listener, struct err *err)
+{
+    return server_listen(l->server, listener, on_accepted, l, err);
+}
+
+void logs_free(struct logs *l)
+{
+    while (l->peers != NULL)
+        peer_free(l->peers);
+    free(l);
+}
