@@ -55,14 +55,16 @@ static bool ask_kms(
         clock_monotonic_us() + KMS_US, ret, err);
 }
 
-static bool unseal(struct guest *g, const struct kms_place *place, const uint8_t *blob, uint32_t n,
-    struct control_sealed *ret, struct err *err)
+static bool unseal(struct guest *g, const struct config_chain *chain, const uint8_t *blob,
+    uint32_t n, struct control_sealed *ret, struct err *err)
 {
     static struct kms_request req;
     static struct kms_answer answer;
     memset(&req, 0, sizeof req);
+    char measured[CONFIG_MEASURED_HEX + 1];
+    hex_lower(bytes_of(g->measured, sizeof g->measured), measured);
     req.op = KMS_DECRYPT;
-    req.place = *place;
+    config_chain_kms(&req.place, chain, measured);
     req.blob_n = n;
     memcpy(req.blob, blob, n);
     if (!ask_kms(g, &req, &answer, err))
@@ -78,7 +80,7 @@ static bool hand_over_sealed(struct monitor *m, struct chain *chain, struct err 
     memset(&add, 0, sizeof add);
     add.kind = CONTROL_SEALED_ADD;
     add.u.sealed.chain = chain->config;
-    if (!unseal(guest_of(m), &chain->config.kms, chain->config.sealed, chain->config.sealed_n,
+    if (!unseal(guest_of(m), &chain->config, chain->config.sealed, chain->config.sealed_n,
             &add.u.sealed, err))
         return err_prefix(err, "its key could not be unsealed");
     return control_send(m->signer.control, &add, NULL, 0) ||
@@ -98,7 +100,7 @@ static int open_identity_sealed(
     }
     memset(&ask, 0, sizeof ask);
     ask.kind = CONTROL_IDENTITY_OPEN;
-    if (!unseal(guest_of(m), &chain->config.kms, v->sealed, v->sealed_n, &ask.u.sealed, err)) {
+    if (!unseal(guest_of(m), &chain->config, v->sealed, v->sealed_n, &ask.u.sealed, err)) {
         err_prefix(err, "validator %s: its identity key could not be unsealed", v->address.text);
         return -1;
     }

@@ -102,8 +102,21 @@ static void undo(struct guest *g)
     g->m.config = (struct config){0};
 }
 
+/* Without it a parent, or whoever may encrypt under the KMS key, can put another key in the place of this one. */
+static void warn_unnamed_keys(const struct config *config)
+{
+    for (size_t i = 0; i < config->chains_n; i++)
+        if (config->chains[i].expected_key.len == 0)
+            log_line(LOG_WARN, log_name,
+                "[%s] the config does not say which public key it expects: whoever can encrypt "
+                "under the KMS key can "
+                "swap the key. Put public_key into its [[chain]] section",
+                config->chains[i].id);
+}
+
 static bool start_all(struct guest *g, struct pushed *p, struct err *err)
 {
+    warn_unnamed_keys(&p->config);
     g->m.config = p->config;
     p->config = (struct config){0};
     for (size_t i = 0; i < g->m.config.chains_n; i++)

@@ -125,7 +125,7 @@ static bool load_identity(
     const struct config_validator *config, int fd, struct signing_key **ret, struct err *err)
 {
     struct err warning = {0};
-    if (!keyring_load_fd(ret, fd, config->secret_key, KEY_ED25519, KEY_FILE_BASE64, &warning, err))
+    if (!keyring_load_fd(ret, fd, config->secret_key, KEY_ED25519, 0, &warning, err))
         return false;
     if (warning.text[0] != '\0')
         log_line(LOG_WARN, "tmkms::keyring", "%s", warning.text);

@@ -14,8 +14,8 @@ void sealed_set_nsm(int fd);
 /* A fresh document for the RSA key, which is made at the first call and kept for the life of the process. */
 bool sealed_document(struct control_document *ret, struct err *err) ATTR_MUST_USE;
 
-/* sealed_open_key: the consensus key in the envelope, in any of the forms of key files. Compared with the chain's
- * expected public key where one is configured: the envelope has no authenticity of its own. */
+/* sealed_open_key: the consensus key in the envelope, in any of the forms of key files. The caller compares
+ * its public key with the expected one: the envelope has no authenticity of its own. */
 bool sealed_open_key(
     struct signing_key **ret, const struct control_sealed *sealed, struct err *err) ATTR_MUST_USE;
 

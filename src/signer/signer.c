@@ -322,6 +322,19 @@ static struct worker *worker_new(const struct config_chain *c, struct err *err)
     return NULL;
 }
 
+/* Mistakes on a host, forgery in an enclave: the envelope of KMS has no authenticity of its own. */
+static bool is_expected(const struct worker *w, struct err *err)
+{
+    const struct public_key *expected = &w->config.expected_key, *got = signing_key_public(w->key);
+    if (expected->len == 0 || public_key_equal(got, expected))
+        return true;
+    char is[2 * PUBLIC_KEY_MAX + 1], wanted[2 * PUBLIC_KEY_MAX + 1];
+    hex_upper(bytes_of(got->bytes, got->len), is);
+    hex_upper(bytes_of(expected->bytes, expected->len), wanted);
+    return err_set(err, "[%s] the key is %s, but public_key in the configuration is %s",
+        w->config.id, is, wanted);
+}
+
 /* The key comes from a file or, sealed, from an envelope; from here on a chain is a chain. */
 static bool chain_add(struct worker *w, struct err *err)
 {
@@ -330,6 +343,8 @@ static bool chain_add(struct worker *w, struct err *err)
         free_slot++;
     if (free_slot == CONFIG_CHAINS_MAX || find(w->config.id) != NULL)
         return err_set(err, "[%s] the chain is there already, or there are too many", w->config.id);
+    if (!is_expected(w, err))
+        return false;
     w->chain.key = w->key;
     log_key(w);
     workers[free_slot] = w;
