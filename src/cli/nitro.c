@@ -4,6 +4,8 @@
 #include "cli/nitro.h"
 
 static const struct command sub[] = {
+    {"start", "The enclave's side: wait for the config, unseal, sign", nitro_start_help, NULL,
+        nitro_start},
     {"push-config", "Bring the configuration into the enclave", nitro_push_config_help, NULL,
         nitro_push_config},
     {"persist", "Keep the state of enclaves in files", nitro_persist_help, NULL, nitro_persist},
