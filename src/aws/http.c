@@ -77,9 +77,11 @@ static bool expect_host(X509_VERIFY_PARAM *param, SSL *ssl, const char *host)
     if (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1)
         return true; /* an address: no server name indication (RFC 6066) */
     ERR_clear_error();
+    char name[256]; /* OpenSSL's macro wants it writable */
+    snprintf(name, sizeof name, "%s", host);
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
-           SSL_set_tlsext_host_name(ssl, host) == 1;
+           SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
 static SSL *tls_new(int fd, const struct http_tls *tls, struct err *err)
