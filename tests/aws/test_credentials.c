@@ -1,5 +1,5 @@
 /* Where credentials come from: environment, file, metadata service; each with what goes wrong. The real metadata mock
- * is exercised by tests/kms/test_imds.py. */
+ * is exercised by tests/kms/test_front.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,10 @@ def tool(name):
     if done.returncode not in (0, 3):
         raise RuntimeError(f"{name} failed")
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+class Skipped(Exception):
+    pass
 
 
 class Front:
@@ -232,6 +237,67 @@ def case_the_aws_cli_seals_the_same(python, folder):
         assert answer["ok"] and base64.b64decode(answer["plaintext"]) == SECRET, answer
 
 
+class Metadata:
+    """AWS's mock of the instance metadata service, version 2 only."""
+
+    def __init__(self, binary, folder, credentials, expires):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        config = folder / "metadata.json"
+        config.write_text(json.dumps({"metadata": {"values": {
+            "iam-security-credentials-role": "signer-role", "placement-region": "eu-west-1",
+            "iam-security-credentials": {
+                "Code": "Success", "LastUpdated": "2026-01-01T00:00:00Z", "Type": "AWS-HMAC", "Expiration": expires,
+                "AccessKeyId": credentials["aws_key_id"], "SecretAccessKey": credentials["aws_secret_key"],
+                "Token": credentials["aws_session_token"]}}}}))
+        self.process = subprocess.Popen([binary, "-n", "127.0.0.1", "-p", str(port), "--imdsv2", "-c", config],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{port}", "HOME": str(folder)}
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("ec2-metadata-mock does not listen")
+
+    def __enter__(self):
+        return self.environment
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def case_credentials_and_region_of_the_instance(python, folder):
+    """The key is named by its id alone: the region, too, comes from the metadata service."""
+    binary = tool("get-imds-mock.sh")
+    if binary is None:
+        raise Skipped("ec2-metadata-mock cannot be built here (no Go)")
+    encrypt = {**enclave_may(), "Action": "kms:Encrypt", "Condition": {}}
+    with Front(python, folder, {"Statement": [ADMIN, encrypt]}) as front:
+        (folder / "key").write_bytes(SECRET)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+
+        def seal(environment):
+            return subprocess.run(
+                [TMKMS, "nitro", "seal", "--key-id", front.ready["key_arn"].rsplit("/")[-1], "--endpoint",
+                 f"localhost:{front.ready['port']}", "--root", front.ready["root"], folder / "key"],
+                env={**clean, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        credentials = front.ready["credentials"]
+        with Metadata(binary, folder, credentials["enclave"], "2099-01-01T00:00:00Z") as environment:
+            done = seal(environment)
+            assert done.returncode == 0, done.stderr
+        with Metadata(binary, folder, credentials["other"], "2099-01-01T00:00:00Z") as environment:
+            done = seal(environment)  # the role's credentials were replaced by another's
+            assert done.returncode == 1 and "role/other" in done.stderr, done.stderr
+        with Metadata(binary, folder, credentials["enclave"], "2020-01-01T00:00:00Z") as environment:
+            done = seal(environment)
+            assert done.returncode == 1 and "expired at 2020" in done.stderr, done.stderr
+        done = seal(environment)
+        assert done.returncode == 1 and "metadata service cannot be reached" in done.stderr, done.stderr
+
+
 def main():
     python = tool("get-python-tools.sh")
     if python is None:
@@ -248,6 +314,8 @@ def main():
             try:
                 case(python, folder)
                 print(f"[       OK ] {name}", flush=True)
+            except Skipped as why:
+                print(f"[  SKIPPED ] {name}\n{why}", flush=True)
             except Exception:
                 traceback.print_exc()
                 print(f"[  FAILED  ] {name}", flush=True)
