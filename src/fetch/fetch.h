@@ -30,7 +30,7 @@ struct fetch_job {
 /* `@fetch`: takes one job from CHILD_FD_CONTROL and answers it. Its exit code. */
 int fetch_main(void);
 
-/* ---- the monitor's side: control is the child's control socket (monitor/fetch_child.h does all of this) ----------- */
+/* ---- the monitor's side: control is the child's control socket (see monitor/fetch_child.h) ----------- */
 
 /* fetch_start hands the job over; the caller wipes its own copy. */
 bool fetch_start(int control, const struct fetch_job *job, struct err *err) ATTR_MUST_USE;

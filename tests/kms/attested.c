@@ -1,5 +1,5 @@
-/* attested: asks KMS as a signer in an enclave does (software NSM, RSA key, document, call, envelope) and prints what the
- * envelope held. For tests/kms/test_front.py; reads one JSON object from standard input:
+/* attested: asks KMS as a signer in an enclave does (software NSM, RSA key, document, call, envelope) and prints
+ * what the envelope held. For tests/kms/test_front.py; reads one JSON object from standard input:
  *
  *   {"host","port","region","root" (PEM),"key_id","op": "decrypt"|"keygen","ciphertext" (base64),"context": {..},
  *    "credentials": {"aws_key_id",..}, "pcr16" (hex to extend by, or ""), "document" (base64: replaces our own)}
