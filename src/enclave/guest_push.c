@@ -1,7 +1,9 @@
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "crypto/secret.h"
@@ -12,6 +14,8 @@
 #include "nitro/measure.h"
 
 static const char log_name[] = "tmkms::nitro";
+
+enum { FRAME_US = 1000000 }; /* the frames of one request follow each other at once */
 
 /* ---- a config ---- */
 
@@ -25,7 +29,9 @@ struct pushed {
 static bool next_frame(
     struct guest_push *push, uint32_t kind, struct push_frame *ret, struct err *err)
 {
-    if (push_frame_recv(push->child.control, ret) != 1)
+    uint64_t deadline = clock_monotonic_us() + FRAME_US;
+    if (!fd_wait(push->child.control, POLLIN, deadline) ||
+        push_frame_recv(push->child.control, ret) != 1)
         return err_set(err, "the process that reads the config failed");
     return ret->kind == kind ||
            err_set(err, "the process that reads the config sent frame %u for %u", ret->kind, kind);
