@@ -8,29 +8,40 @@
 #include "crypto/aead.h"
 #include "crypto/encode.h"
 #include "crypto/key.h"
+#include "enclave/push_frames.h"
 #include "nitro/attestation.h"
 
-enum { NONCE_LEN = 32, DATA_MAX = 512, BASE64_MAX = 2 * NSM_DOCUMENT_MAX };
+enum { NONCE_LEN = 32, BASE64_MAX = 2 * NSM_DOCUMENT_MAX };
 
 struct attest_args {
     const char *nonce, *user_data, *output;
 };
 
-static bool check_hex(const char *what, const char *hex, struct err *err)
+/* The enclave has the same limits; here the message names the flag. */
+static bool check_hex(const char *flag, const char *hex, size_t min, size_t max, struct err *err)
 {
-    uint8_t data[DATA_MAX];
+    uint8_t data[PUSH_USER_DATA_MAX];
     size_t n = strlen(hex) / 2;
-    if (n >= 1 && n <= DATA_MAX && hex_decode(hex, strlen(hex), data, n))
+    if (n >= min && n <= max && hex_decode(hex, strlen(hex), data, n))
         return true;
     return err_set(
-        err, "--%s must be 1 to %d bytes as hexadecimal digits, two a byte", what, DATA_MAX);
+        err, "--%s must be %zu to %zu bytes as hexadecimal digits, two a byte", flag, min, max);
+}
+
+static bool check_args(const struct attest_args *args, struct err *err)
+{
+    if (args->nonce != NULL &&
+        !check_hex("nonce", args->nonce, PUSH_NONCE_MIN, PUSH_NONCE_MAX, err))
+        return false;
+    return args->user_data == NULL ||
+           check_hex("user-data", args->user_data, 1, PUSH_USER_DATA_MAX, err);
 }
 
 /* The document answers this nonce and no other. Nothing else is believed of it here: that is what
  * `tmkms nitro verify` is for. */
 static bool check_document(const char *base64, const char *nonce_hex, struct err *err)
 {
-    uint8_t document[NSM_DOCUMENT_MAX], nonce[DATA_MAX];
+    uint8_t document[NSM_DOCUMENT_MAX], nonce[PUSH_NONCE_MAX];
     size_t n = 0, nonce_n = strlen(nonce_hex) / 2;
     struct attestation a;
     if (!base64_decode(bytes_of_text(base64), document, sizeof document, &n) ||
@@ -103,9 +114,7 @@ int nitro_attest(const struct command *self, int argc, char **argv)
     exit_code = enclave_from(self, &options, &enclave);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if ((args.nonce != NULL && !check_hex("nonce", args.nonce, &err)) ||
-        (args.user_data != NULL && !check_hex("user-data", args.user_data, &err)) ||
-        !crypto_start(&err))
+    if (!check_args(&args, &err) || !crypto_start(&err))
         return command_failed("%s", err.text);
     random_bytes(random, sizeof random);
     hex_lower(bytes_of(random, sizeof random), random_hex);
@@ -122,8 +131,8 @@ const char nitro_attest_help[] =
     "Usage: tmkms nitro attest [OPTIONS]\n"
     "\n"
     "Options:\n"
-    "      --nonce HEX       Put into the document, to show that it is fresh [default: 32 random\n"
-    "                        bytes, which are printed]\n"
-    "      --user-data HEX   Put into the document, too\n"
+    "      --nonce HEX       16 to 64 bytes for the document, to show that it is fresh [default:\n"
+    "                        32 random bytes, which are printed]\n"
+    "      --user-data HEX   At most 512 bytes for the document\n"
     "  -o, --output FILE     Write the document there instead of standard "
     "output\n" ENCLAVE_OPTIONS_HELP "  -h, --help            Print help\n";

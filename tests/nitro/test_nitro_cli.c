@@ -4,7 +4,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
+#include "folder.h"
+#include "link/vsock.h"
 #include "nitro/document.h"
+#include "nitro/nsm.h"
+#include "nitro/push.h"
 #include "run.h"
 
 static const char real_file[] = VECTORS_DIR "/attestation_2026-02.b64";
@@ -92,6 +97,121 @@ static void registers_are_printed(void **state)
     assert_contains(r.err, "role");
 }
 
+/* ---- attest ------------------------------------------------------------------------- */
+
+static char dir[] = "/tmp/tmkms-test-attest-XXXXXX";
+static char uds[64], root[64], out[64];
+
+/* A guest that answers one request: with a document of the software NSM for the nonce that was asked for, or for
+ * another one. */
+static pid_t start_enclave(bool is_honest)
+{
+    struct err err;
+    struct vsock v = {0};
+    snprintf(v.uds, sizeof v.uds, "%s", uds);
+    setenv("TMKMS_SIM_DIR", dir, 1);
+    int nsm = nsm_open(&err), listener = vsock_listen_guest(&v, PUSH_PORT, &err);
+    if (nsm < 0 || listener < 0)
+        fail_msg("%s", err.text);
+    pid_t pid = fork();
+    if (pid != 0) {
+        close(nsm);
+        close(listener);
+        return pid;
+    }
+    alarm(20);
+    const struct bytes none = {0};
+    uint8_t buf[NSM_RESPONSE_MAX], nonce[64];
+    char base64[2 * NSM_RESPONSE_MAX];
+    struct bytes document;
+    uint64_t deadline = clock_monotonic_us() + 10000000;
+    int fd = vsock_accept_guest(listener, &err);
+    if (fd < 0 || !vsock_greet(&v, fd, PUSH_PORT, &err))
+        _exit(1);
+    json_t *request = push_read(fd, deadline, &err);
+    const char *hex = json_string_value(json_object_get(request, "nonce"));
+    if (hex == NULL || !hex_decode(hex, strlen(hex), nonce, strlen(hex) / 2))
+        _exit(1);
+    nonce[0] ^= is_honest ? 0 : 1;
+    if (!nsm_attest(nsm, none, bytes_of(nonce, strlen(hex) / 2), none, buf, &document, &err) ||
+        !base64_encode(document, base64, sizeof base64))
+        _exit(1);
+    json_t *answer = json_pack("{s:b, s:s}", "ok", 1, "document", base64);
+    _exit(push_write(fd, answer, deadline, &err) ? 0 : 1);
+}
+
+static void stop_enclave(pid_t pid)
+{
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    unlink(uds);
+}
+
+static void attest_brings_a_document_that_verifies(void **state)
+{
+    (void)state;
+    static const char nonce[] = "00112233445566778899aabbccddeeff";
+    pid_t pid = start_enclave(true);
+    RUN(&r, "nitro", "attest", "--vsock-uds", uds, "--nonce", nonce, "-o", out);
+    stop_enclave(pid);
+    if (r.exit_code != 0)
+        fail_msg("%s", r.err);
+    assert_contains(r.err, nonce);
+    RUN(&r, "nitro", "verify", "--root", root, "--nonce", nonce, "--max-age", "60", out);
+    if (r.exit_code != 0)
+        fail_msg("%s", r.err);
+    assert_contains(r.err, "not against that of AWS");
+    RUN(&r, "nitro", "verify", "--nonce", nonce, out);
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "expected root");
+}
+
+static void attest_makes_a_nonce(void **state)
+{
+    (void)state;
+    pid_t pid = start_enclave(true);
+    RUN(&r, "nitro", "attest", "--vsock-uds", uds);
+    stop_enclave(pid);
+    assert_int_equal(r.exit_code, 0);
+    assert_true(strncmp(r.out, "hEShATgi", 8) == 0);
+    const char *nonce = strstr(r.err, "--nonce ");
+    assert_non_null(nonce);
+    assert_int_equal(strspn(nonce + 8, "0123456789abcdef"), 64);
+}
+
+static void attest_refuses_a_replay(void **state)
+{
+    (void)state;
+    pid_t pid = start_enclave(false);
+    RUN(&r, "nitro", "attest", "--vsock-uds", uds);
+    stop_enclave(pid);
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "replay");
+    assert_string_equal(r.out, "");
+    RUN(&r, "nitro", "attest", "--vsock-uds", uds, "--nonce", "0011");
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "16 to 64 bytes");
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (mkdtemp(dir) == NULL)
+        return 1;
+    snprintf(uds, sizeof uds, "%s/vsock", dir);
+    snprintf(root, sizeof root, "%s/root.pem", dir);
+    snprintf(out, sizeof out, "%s/document", dir);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    folder_remove(dir);
+    return 0;
+}
+
 /* ---- release programs --------------------------------------------------------------- */
 
 static bool file_contains(const char *path, const char *text)
@@ -133,7 +253,10 @@ int main(void)
         cmocka_unit_test(verify_reads_bytes_and_hex),
         cmocka_unit_test(verify_explains_wrong_usage),
         cmocka_unit_test(registers_are_printed),
+        cmocka_unit_test(attest_brings_a_document_that_verifies),
+        cmocka_unit_test(attest_makes_a_nonce),
+        cmocka_unit_test(attest_refuses_a_replay),
         cmocka_unit_test(the_simulator_is_in_tmkms_sim_only),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
