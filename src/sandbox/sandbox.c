@@ -138,6 +138,17 @@ static bool allow_threads(scmp_filter_ctx ctx)
                SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) == 0;
 }
 
+/* The security module of an enclave: one request of one device. tmkms-sim's stand-in for it makes a socket pair for each
+ * exchange, which reaches nobody but who gets its other end over a socket that is there already. */
+static bool allow_nsm(scmp_filter_ctx ctx)
+{
+    const scmp_datum_t nsm_ioctl_raw = 0xC0200A00; /* Linux, include/uapi/linux/nsm.h */
+    return seccomp_rule_add(
+               ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, nsm_ioctl_raw)) == 0 &&
+           seccomp_rule_add(
+               ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX)) == 0;
+}
+
 static bool allow_sockets_of(scmp_filter_ctx ctx, int family)
 {
     return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
@@ -158,7 +169,7 @@ static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
                allow_sockets_of(ctx, AF_INET) && allow_sockets_of(ctx, AF_INET6) &&
                allow_sockets_of(ctx, AF_VSOCK);
     case SANDBOX_SIGNER:
-        return ALLOW_LIST(ctx, calls_signer) && allow_threads(ctx);
+        return ALLOW_LIST(ctx, calls_signer) && allow_threads(ctx) && allow_nsm(ctx);
     }
     return false;
 }
