@@ -40,19 +40,19 @@ if ! command -v apt-get >/dev/null; then
     exit 0
 fi
 
-packages=("${build_packages[@]}")
-missing=$(missing_of "${packages[@]}")
-if [ "$target" = test ]; then
-    if [ -n "$missing" ] || ! is_installed clang; then
-        as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
+missing_for_target() {
+    missing_of "${build_packages[@]}"
+    if [ "$target" = test ]; then
+        # shellcheck disable=SC2046  # one argument a package
+        missing_of $(clang_packages)
     fi
-    mapfile -t -O "${#packages[@]}" packages < <(clang_packages)
-    missing=$(missing_of "${packages[@]}")
-elif [ -n "$missing" ]; then
-    as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
-fi
+}
+
+missing=$(missing_for_target)
 [ -n "$missing" ] || exit 0
 
+as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
+missing=$(missing_for_target) # the lists may be new, and with them clang's version known
 echo "Installing: $(echo $missing)"
 # shellcheck disable=SC2086  # one argument a package
 as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 \

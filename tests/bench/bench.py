@@ -28,6 +28,7 @@ SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
 ROUNDS = 3
 OPEN_RATE = 5
 RECONNECTS, RESTARTS = 200, 5
+BUSY = 0.7  # load average
 RUST_VERSION = "0.15.0"
 SETUPS = {"disk": [("unix", 1), ("tcp", 1), ("tcp", 8), ("tcp", 64)], "tmpfs": [("unix", 1), ("tcp", 1)]}
 SHM = Path("/dev/shm")
@@ -250,6 +251,8 @@ def main():
         stores.append(("tmpfs", SHM))
     bench = Bench()
     about = environment(disk)
+    if about["load_average"][0] > BUSY:
+        print("warning: the machine is busy, so these figures say little about the signer", file=sys.stderr)
     print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, {about['file_system']}, "
           f"load {about['load_average'][0]:.2f}; {ROUNDS} x {SECONDS} s a figure\n")
     signers = [Ours()]
