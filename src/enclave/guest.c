@@ -167,6 +167,7 @@ int guest_run(const struct guest_options *options)
     for (int i = 0; i < GUEST_PUSHES_MAX; i++)
         child_stop(&g.pushes[i].child, 0);
     fd_close(&g.listener);
+    guest_forget_identities(&g);
     core_stop(&g.m);
     fd_close(&g.nsm);
     return code;

@@ -20,6 +20,7 @@ struct guest {
     uint32_t port;
     int nsm;
     int listener;
+    int *identities; /* one a validator, -1: not unsealed; NULL: none was needed yet */
     struct guest_push pushes[GUEST_PUSHES_MAX];
     struct aws_credentials credentials;
     /* PCR16 is extended once in the life of an enclave: from then on only this config is accepted. */
@@ -33,6 +34,8 @@ struct guest {
 /* ---- guest_keys.c: what needs KMS ---- */
 
 extern const struct monitor_source guest_source;
+/* Before the config goes. */
+void guest_forget_identities(struct guest *g);
 bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_answer_document *ret,
     struct err *err) ATTR_MUST_USE;
 

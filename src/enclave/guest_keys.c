@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -88,8 +90,7 @@ static bool hand_over_sealed(struct monitor *m, struct chain *chain, struct err 
 }
 
 /* The identity key of a SecretConnection is sealed like the chain's key, at the same place. */
-static int open_identity_sealed(
-    struct monitor *m, const struct config_validator *v, struct err *err)
+static int unseal_identity(struct monitor *m, const struct config_validator *v, struct err *err)
 {
     static struct control ask;
     const struct chain *chain = chains_find(m, v->chain_id);
@@ -109,6 +110,39 @@ static int open_identity_sealed(
         return -1;
     }
     return core_await_fd(m, &m->signer, CONTROL_IDENTITY, &ask, &fd, err) ? fd : -1;
+}
+
+/* Kept for the life of the config, unread: a session that is started again must not need KMS again. */
+static int open_identity_sealed(
+    struct monitor *m, const struct config_validator *v, struct err *err)
+{
+    struct guest *g = guest_of(m);
+    size_t i = (size_t)(v - m->config.validators);
+    if (g->identities == NULL) {
+        g->identities = malloc(m->config.validators_n * sizeof *g->identities);
+        if (g->identities == NULL) {
+            err_set(err, "out of memory");
+            return -1;
+        }
+        for (size_t k = 0; k < m->config.validators_n; k++)
+            g->identities[k] = -1;
+    }
+    if (g->identities[i] < 0)
+        g->identities[i] = unseal_identity(m, v, err);
+    if (g->identities[i] < 0)
+        return -1;
+    int fd = fcntl(g->identities[i], F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        err_errno(err, "cannot hand the identity key over");
+    return fd;
+}
+
+void guest_forget_identities(struct guest *g)
+{
+    for (size_t i = 0; g->identities != NULL && i < g->m.config.validators_n; i++)
+        fd_close(&g->identities[i]);
+    free(g->identities);
+    g->identities = NULL;
 }
 
 static void give_link(struct monitor *m, const char *chain_id)

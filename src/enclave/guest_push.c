@@ -104,6 +104,7 @@ static void undo(struct guest *g)
     child_stop(&g->m.session, clock_monotonic_us() + 1000000U);
     while (g->m.chains_n > 0)
         chains_drop(&g->m, &g->m.chains[g->m.chains_n - 1]);
+    guest_forget_identities(g);
     config_free(&g->m.config);
     g->m.config = (struct config){0};
 }
