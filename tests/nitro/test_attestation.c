@@ -142,8 +142,8 @@ static void every_truncation_is_refused(void **state)
     }
 }
 
-/* A changed byte of the payload fails at the signature when everything else still holds, and each check of a signature
- * costs a millisecond: three changes of every byte are enough. */
+/* A changed byte of the payload fails at the signature when everything else still holds. Each check of
+ * a chain costs milliseconds, so neighbours take turns in how they are changed. */
 static void every_changed_byte_is_refused(void **state)
 {
     (void)state;
@@ -151,15 +151,13 @@ static void every_changed_byte_is_refused(void **state)
     const struct bytes document = real_document();
     uint8_t copy[REAL_LEN];
     size_t n = 0;
-    for (size_t i = 0; i < document.n; i++) {
-        for (size_t k = 0; k < sizeof changes; k++, n++) {
-            memcpy(copy, document.p, sizeof copy);
-            copy[i] ^= changes[k];
-            if (passes(bytes_of(copy, sizeof copy), &now_is_then))
-                fail_msg("byte %zu changed by 0x%02x passes", i, changes[k]);
-        }
+    for (size_t i = 0; i < document.n; i++, n++) {
+        memcpy(copy, document.p, sizeof copy);
+        copy[i] ^= changes[i % sizeof changes];
+        if (passes(bytes_of(copy, sizeof copy), &now_is_then))
+            fail_msg("byte %zu is changed, and the document passes", i);
     }
-    assert_int_equal(n, 3 * REAL_LEN);
+    assert_int_equal(n, REAL_LEN);
 }
 
 static void bytes_behind_the_end_are_refused(void **state)
