@@ -362,6 +362,34 @@ static void ask(struct signer_chain *chain, int64_t height, uint8_t block)
     count.refused += reply.outcome == SIGN_DOUBLE;
 }
 
+/* Whoever asks next settles what is pending: another block is told that it conflicts, and the same
+ * vote with another time, as a restarted node sends it, gets the first one's signature. */
+static void any_request_settles_what_is_pending(void **state)
+{
+    (void)state;
+    struct signer_chain chain = {.key = link_key, .scratch = scratch};
+    snprintf(chain.id, sizeof chain.id, "%s", link_chain_id);
+    for (uint8_t next = 'A'; next <= 'B'; next++) {
+        struct sign_request req = {.kind = SIGN_VOTE_OR_PROPOSAL, .signable = vote(1, 'A')};
+        struct sign_reply reply;
+        struct err err;
+        link_parent_reset();
+        chain.state = must_open();
+        parent.answer = ANSWER_DROP_REFUSE;
+        parent.times = 1;
+        assert_true(signer_answer(&chain, &req, bytes_of(NULL, 0), &reply, &err));
+        assert_int_equal(reply.outcome, SIGN_REFUSED);
+        req.signable = vote(1, next);
+        req.signable.timestamp.seconds += 60;
+        assert_true(signer_answer(&chain, &req, bytes_of(NULL, 0), &reply, &err));
+        assert_int_equal(reply.outcome, next == 'A' ? SIGN_REPEATED : SIGN_DOUBLE);
+        assert_int_equal(link_parent_stored()->mark.last.timestamp.seconds, 1000);
+        if (next == 'A')
+            assert_int_equal(reply.timestamp.seconds, 1000);
+        state_close(chain.state);
+    }
+}
+
 /* A new process, with what the parent holds; a fault may hit the record that it writes at open. */
 static void restart(struct signer_chain *chain, enum answer fault)
 {
@@ -455,6 +483,7 @@ int main(void)
         cmocka_unit_test(answers_to_a_record_are_judged),
         cmocka_unit_test(silence_ends_at_its_deadline),
         cmocka_unit_test(an_idle_link_answers_probes_and_nothing_else),
+        cmocka_unit_test(any_request_settles_what_is_pending),
         cmocka_unit_test(at_most_one_sign_bytes_over_all_faults),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
