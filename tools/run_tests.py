@@ -2,7 +2,8 @@
 """Runs the tests and counts them. Usage: run_tests.py check|test|fuzz
 
 check  the inner loop: source gates, core tests with gcc
-test   everything: that, the core tests under ASan and UBSan, a short fuzz run, real CometBFT nodes
+test   everything: that, the core tests under ASan and UBSan, a short fuzz run, real CometBFT nodes, the
+       enclave path end to end
 fuzz   only the fuzzers, FUZZ_SECONDS each
 
 The last line is `N passed, N failed, N skipped`: single cases of the unit tests, programs without cases of their
@@ -156,10 +157,11 @@ def fuzz(tally, seconds):
                 tally.add_fail(program.name)
 
 
-def interop(tally):
-    heading("real CometBFT nodes")
+def scenarios(tally, title, label, script):
+    """A program that prints a line for each scenario: `ok NAME ...`, `FAILED NAME ...` or `skipped NAME ...`."""
+    heading(title)
     lines_before = tally.passed + tally.failed + tally.skipped
-    with subprocess.Popen([sys.executable, "tests/interop/run.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    with subprocess.Popen([sys.executable, script], cwd=ROOT, stdout=subprocess.PIPE, text=True,
                           errors="replace") as runner:
         for line in runner.stdout:
             print(line, end="", flush=True)
@@ -168,11 +170,11 @@ def interop(tally):
                 if word == "ok":
                     tally.add_pass()
                 elif word == "FAILED":
-                    tally.add_fail(f"interop {name}: {words}")
+                    tally.add_fail(f"{label} {name}: {words}")
                 else:
-                    tally.add_skip(f"interop {name}", words)
+                    tally.add_skip(f"{label} {name}", words)
     if tally.passed + tally.failed + tally.skipped == lines_before or (runner.returncode != 0 and not tally.failures):
-        tally.add_fail(f"interop: the runner ended with {runner.returncode}")
+        tally.add_fail(f"{label}: the runner ended with {runner.returncode}")
 
 
 # ---- which steps -----------------------------------------------------------------------------
@@ -189,7 +191,8 @@ def main():
         core_gcc(tally)
         core_sanitized(tally)
         fuzz(tally, SHORT_FUZZ_SECONDS)
-        interop(tally)
+        scenarios(tally, "real CometBFT nodes", "interop", "tests/interop/run.py")
+        scenarios(tally, "the enclave path, end to end", "enclave", "tests/nitro/e2e.py")
     elif what == "fuzz":
         fuzz(tally, int(os.environ.get("FUZZ_SECONDS", "30")))
     else:

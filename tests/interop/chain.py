@@ -50,13 +50,14 @@ def wait_until(what, seconds, condition, processes=()):
 class Process:
     """A child in a session of its own; its output goes to a log file, which a restart continues."""
 
-    def __init__(self, name, argv, log):
+    def __init__(self, name, argv, log, env=None):
         self.name, self.argv, self.log, self.popen = name, [str(a) for a in argv], Path(log), None
+        self.env = {**os.environ, **(env or {})}
 
     def start(self):
         with open(self.log, "ab") as out:
             self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                          start_new_session=True)
+                                          start_new_session=True, env=self.env)
 
     def code(self):
         return self.popen.poll() if self.popen else None
@@ -111,8 +112,8 @@ class Workspace:
             shutil.rmtree(self.folder, ignore_errors=True)
             shutil.rmtree(self.logs, ignore_errors=True)
 
-    def process(self, name, argv):
-        child = Process(name, argv, self.logs / f"{name}.log")
+    def process(self, name, argv, env=None):
+        child = Process(name, argv, self.logs / f"{name}.log", env)
         self.processes.append(child)
         return child
 
@@ -131,11 +132,12 @@ class Workspace:
         return "\n".join(process.log_tail() for process in self.processes)
 
 
-def run(argv, seconds=30):
+def run(argv, seconds=30, env=None):
     """Runs a command to its end and returns what it printed."""
     argv = [str(a) for a in argv]
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
+                              env={**os.environ, **(env or {})})
     except subprocess.TimeoutExpired:
         raise Failure(f"`{' '.join(argv)}` did not end within {seconds} s") from None
     if done.returncode != 0:
