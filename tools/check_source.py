@@ -19,7 +19,7 @@ ROOMS = rooms_in_order()
 # The only rooms that may include a library's headers.
 LIBRARY_ROOMS = {
     "sodium.h": {"crypto"}, "secp256k1": {"crypto"}, "openssl/": {"crypto", "aws", "nitro", "sim"},
-    "event2/": {"session"}, "toml++": {"config"}, "seccomp.h": {"sandbox"},
+    "event2/": {"session", "parent"}, "toml++": {"config"}, "seccomp.h": {"sandbox"},
 }
 BANNED = {
     "strcpy": "has no bound", "strcat": "has no bound", "sprintf": "has no bound; use snprintf",

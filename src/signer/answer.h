@@ -19,8 +19,9 @@ struct signer_chain {
 
 enum { SIGNER_SCRATCH = SIGN_BLOB_MAX + 1024 };
 
-/* signer_answer fills *reply, refusals included; a record that is pending is a refusal too. false: the state could not be made durable;
- * nothing was signed, nothing may be sent, and the process must end (err says why). */
+/* signer_answer fills *reply, refusals included; a record that is pending is a refusal too. false:
+ * the state could not be made durable; nothing was signed, nothing may be sent, and the process must
+ * end (err says why). */
 bool signer_answer(struct signer_chain *chain, const struct sign_request *req, struct bytes blob,
     struct sign_reply *reply, struct err *err) ATTR_MUST_USE;
 

@@ -95,7 +95,7 @@ static inline struct record rig_record(const struct rig *r, const char *chain_id
 static inline void rig_use_key(struct rig *r, uint8_t first_byte)
 {
     struct err err;
-    struct signing_key *key;
+    struct signing_key *key = NULL;
     uint8_t seed[32] = {first_byte};
     if (!crypto_start(&err) ||
         !signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, 32), &err))

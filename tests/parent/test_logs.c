@@ -127,7 +127,9 @@ static void lines_are_printed_clean(void **state)
             fail_msg("no %s", want[i]);
     assert_null(strchr(text, '\033'));
     size_t lines = 0, widest = 0;
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"), lines++)
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest), lines++)
         widest = strlen(line) > widest ? strlen(line) : widest;
     assert_int_equal(lines, 5);
     assert_in_range(widest, LOG_LINE_MAX / 2, LOG_LINE_MAX);
@@ -143,7 +145,9 @@ static void a_flood_is_cut_and_counted(void **state)
     finish(fd);
     char *text = printed();
     size_t shown = 0, dropped = 0;
-    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
         char *count = strstr(line, "tmkms::logs: ");
         if (strcmp(line, "flood") == 0)
             shown++;

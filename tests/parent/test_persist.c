@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "run.h"
 #include "state/link_frame.h"
 
 static struct rig rig;
@@ -332,6 +333,41 @@ static void a_file_changed_under_the_enclave_stops_it(void **state)
     state_close(s);
 }
 
+/* The command itself: two chains, two ports, and the file shown by the command for it. */
+static void the_command_serves_several_chains(void **state)
+{
+    (void)state;
+    static struct run_result r;
+    char second[96];
+    struct err err;
+    snprintf(second, sizeof second, "%s/second.json", rig.folder);
+    struct record rec = rig_record(&rig, "persist-2");
+    assert_true(journal_create(second, &rec, &err));
+    assert_int_equal(rig_stop(&rig, SIGTERM), 0);
+    rig.persist = fork();
+    assert_true(rig.persist >= 0);
+    if (rig.persist == 0) {
+        dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
+        execl(TMKMS_BINARY, TMKMS_BINARY, "nitro", "persist", "-p", "5000", "-p", "5001", "-s",
+            rig.file, "-s", second, "--chain", chain_id, "--vsock-uds", rig.vsock.uds, NULL);
+        _exit(127);
+    }
+    struct state *one = enclave(), *two = NULL;
+    if (!rig_enclave(&rig, "persist-2", &two, &err))
+        fail_msg("%s", err.text);
+    assert_commit(one, 11);
+    assert_int_equal(commit(two, 22, &err), STATE_DURABLE);
+    state_close(one);
+    state_close(two);
+    RUN(&r, "state", "show", "--state-file", second);
+    assert_int_equal(r.exit_code, 0);
+    assert_contains(r.out, "persist-2");
+    assert_contains(r.out, "signs after the prevote at 22/0");
+    RUN(&r, "nitro", "persist", "-p", "5002", "-s", second, "--vsock-uds", rig.vsock.uds);
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "in use by process");
+}
+
 int main(void)
 {
 #define WITH_PERSIST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -346,6 +382,7 @@ int main(void)
         WITH_PERSIST(strangers_change_nothing),
         WITH_PERSIST(records_that_do_not_follow_are_refused),
         WITH_PERSIST(a_file_changed_under_the_enclave_stops_it),
+        WITH_PERSIST(the_command_serves_several_chains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
