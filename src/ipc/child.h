@@ -7,6 +7,9 @@
 #include "base/attr.h"
 #include "base/err.h"
 
+/* How the signer ends when nothing is known about a state any more; the program ends so too. */
+enum { CHILD_EXIT_STATE = 3 };
+
 /* child_start: log lines go to the monitor, the terminal's and the service manager's signals are
  * left to the monitor, and the process is hardened (sandbox_harden). Call first; sandbox_enter
  * follows when all is set up. */

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "ipc/child.h"
 #include "monitor/chains.h"
 #include "monitor/reload.h"
 #include "sandbox/sandbox.h"
@@ -218,10 +219,10 @@ static int bury(struct monitor *m)
     char why[64];
     if (has_ended(m, &m->signer, &status)) {
         log_line(LOG_ERROR, log_name,
-            "the signer process ended (%s); tmkms ends, so that it starts again from what is on "
-            "disk",
+            "the signer process ended (%s), and tmkms with it",
             child_end_text(status, why, sizeof why));
-        return EXIT_FAILURE;
+        return WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_STATE ? CHILD_EXIT_STATE
+                                                                            : EXIT_FAILURE;
     }
     uint64_t lived_from = m->session.started_us;
     if (has_ended(m, &m->session, &status)) {

@@ -207,7 +207,9 @@ static bool drop_capabilities(uint32_t keep_low, struct err *err)
 
 bool sandbox_enter(enum sandbox_role role, struct err *err)
 {
-    uint32_t keep = role == SANDBOX_SESSION ? 1U << CAP_DAC_OVERRIDE : 0;
+    uint32_t keep = role == SANDBOX_SESSION  ? 1U << CAP_DAC_OVERRIDE
+                    : role == SANDBOX_SIGNER ? 1U << CAP_DAC_READ_SEARCH
+                                             : 0;
     if (!drop_capabilities(keep, err))
         return false;
     scmp_filter_ctx ctx = seccomp_init(FORBIDDEN);

@@ -18,7 +18,8 @@ enum sandbox_role {
     SANDBOX_FETCH,   /* speaks over connections it was given; makes none */
     SANDBOX_SESSION, /* sockets; keeps CAP_DAC_OVERRIDE, for connect(2) to a node's unix socket only
                       */
-    SANDBOX_SIGNER,  /* threads, state file descriptors; no sockets but those it was given */
+    SANDBOX_SIGNER,  /* threads, state file descriptors; no sockets but those it was given; keeps
+                        CAP_DAC_READ_SEARCH, which with this filter only lets it stat(2) */
 };
 
 /* is_child: the process ends when the one that started it ends. */

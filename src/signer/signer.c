@@ -21,6 +21,7 @@
 #include "keyring/public_text.h"
 #include "sandbox/sandbox.h"
 #include "signer/answer.h"
+#include "signer/remembered.h"
 #include "signer/sealed.h"
 #include "state/host_link.h"
 #include "state/journal.h"
@@ -34,6 +35,7 @@ struct worker {
     struct signing_key *key;
     int state_fd;        /* until the journal takes it over */
     int64_t hook_height; /* what the state hook said, -1: nothing */
+    struct remembered *remembered;
     pthread_t thread;
     bool running;
     pthread_mutex_t lock;       /* guards everything below */
@@ -52,11 +54,11 @@ static struct worker *workers[CONFIG_CHAINS_MAX];
 
 /* Nothing is known about the disk any more, or an invariant is broken: end the program, sign
  * nothing. */
-ATTR_NORETURN static void signer_die(const char *chain_id, const char *text)
+ATTR_NORETURN static void signer_die(const char *chain_id, const char *text, int code)
 {
     log_line(LOG_ERROR, log_name, "[%s] %s", chain_id, text);
     control_fail(CHILD_FD_CONTROL, "[%s] %s", chain_id, text);
-    _exit(EXIT_FAILURE);
+    _exit(code);
 }
 
 /* ---- one thread a chain ---- */
@@ -113,7 +115,7 @@ static bool serve_one(struct worker *w, int fd)
     take_policy(w);
     bool ok = signer_answer(&w->chain, &req, bytes_of(w->blob, req.blob_n), &reply, &err);
     if (!ok)
-        signer_die(w->chain.id, err.text);
+        signer_die(w->chain.id, err.text, CHILD_EXIT_STATE);
     reply.micros = (uint32_t)(clock_monotonic_us() - began);
     bool sent = fd_write_exact(fd, &reply, sizeof reply);
     shrink(w->blob, req.blob_n, SIGN_BLOB_MAX);
@@ -214,7 +216,8 @@ static void *worker_run(void *arg)
 {
     struct worker *w = arg;
     struct err err;
-    if (!open_store(w, &err) || !raise_floor(w, w->config.min_height - 1, &err) ||
+    if (!open_store(w, &err) || !remembered_accepts(w->remembered, w->chain.state, &err) ||
+        !raise_floor(w, w->config.min_height - 1, &err) ||
         !apply_hook(w, &err)) {
         control_fail(CHILD_FD_CONTROL, "[%s] %s", w->chain.id, err.text);
         return NULL;
@@ -257,6 +260,8 @@ static void worker_free(struct worker *w)
     fd_close(&w->next_channel);
     fd_close(&w->next_link);
     fd_close(&w->state_fd);
+    if (w->chain.state != NULL)
+        remembered_note(w->remembered, w->chain.state);
     state_close(w->chain.state);
     signing_key_free(w->key);
     if (w->blob != NULL)
@@ -345,6 +350,9 @@ static bool chain_add(struct worker *w, struct err *err)
         return err_set(err, "[%s] the chain is there already, or there are too many", w->config.id);
     if (!is_expected(w, err))
         return false;
+    w->remembered = remembered_find(w->config.id, signing_key_public(w->key));
+    if (w->remembered == NULL)
+        return err_set(err, "out of memory");
     w->chain.key = w->key;
     log_key(w);
     workers[free_slot] = w;
@@ -517,7 +525,7 @@ int signer_main(void)
         if (got == 0)
             _exit(EXIT_SUCCESS); /* the threads hold nothing that needs an orderly end */
         if (got < 0)
-            signer_die("-", "the control socket is broken");
+            signer_die("-", "the control socket is broken", EXIT_FAILURE);
         if (!handle(&msg, fds, fds_n, &err))
             control_fail(CHILD_FD_CONTROL, "%s", err.text);
         for (size_t i = 0; i < FD_PASS_MAX; i++)

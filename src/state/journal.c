@@ -15,6 +15,7 @@ struct journal {
     struct state state;
     const struct state_io *io;
     int fd;
+    char *path;
     _Alignas(SLOT_SIZE) uint8_t page[SLOT_SIZE];
 };
 
@@ -42,17 +43,19 @@ static bool write_slot(struct journal *j, const struct record *rec, struct err *
     return true;
 }
 
-/* Without a name the record would be gone after a restart. More than one name is harmless: the lock
- * is on the file, not on the name, and backup programs make hard links. */
-static bool has_name(struct journal *j, struct err *err)
+/* A restart reads what the path leads to. If that is another file, or none, the record would be
+ * forgotten then. More than one name of the file is harmless, and backup programs make hard links. */
+static bool is_in_place(struct journal *j, struct err *err)
 {
-    struct stat st;
-    if (j->io->fstat(j->io->ctx, j->fd, &st) != 0)
+    struct stat held, found;
+    if (j->io->fstat(j->io->ctx, j->fd, &held) != 0)
         return err_errno(err, "cannot look at %s", j->state.name);
-    return st.st_nlink > 0 ||
+    bool is_there = j->io->lstat(j->io->ctx, j->path, &found) == 0;
+    if (!is_there && errno != ENOENT && errno != ENOTDIR)
+        return err_errno(err, "cannot look at %s", j->state.name);
+    return (is_there && found.st_dev == held.st_dev && found.st_ino == held.st_ino) ||
            err_set(err,
-               "%s was deleted or replaced while in use; put the newest state back "
-               "with "
+               "%s was deleted, moved or replaced while in use; put the newest state back with "
                "`tmkms state import`, or start a new one above the chain's present height with "
                "`tmkms state init --height H`",
                j->state.name);
@@ -66,7 +69,7 @@ static enum state_outcome put(struct state *s, const struct record *next, struct
         err_set(err, "not a record for %s: %s", s->name, record_problem(&rec));
         return STATE_FAILED;
     }
-    if (!write_slot(journal_of(s), &rec, err) || !has_name(journal_of(s), err))
+    if (!write_slot(journal_of(s), &rec, err) || !is_in_place(journal_of(s), err))
         return STATE_FAILED;
     state_advance(s, &rec);
     return STATE_DURABLE;
@@ -86,8 +89,10 @@ bool journal_store(struct state *s, const struct record *rec, struct err *err)
 
 static void close_journal(struct state *s)
 {
-    fd_close(&journal_of(s)->fd);
-    free(s);
+    struct journal *j = journal_of(s);
+    fd_close(&j->fd);
+    free(j->path);
+    free(j);
 }
 
 static const struct store journal_as_store = {.put = put, .close = close_journal};
@@ -119,7 +124,7 @@ static bool open_record(struct journal *j, const char *path, const char *chain_i
         !journal_view_check(&view, path, chain_id, key, err))
         return false;
     const struct record *newest = &view.slot[view.newest];
-    if (!write_slot(j, newest, err) || !has_name(j, err))
+    if (!write_slot(j, newest, err) || !is_in_place(j, err))
         return false;
     state_advance(&j->state, newest);
     if (!view.is_intact)
@@ -141,7 +146,10 @@ bool journal_open(struct state **ret, int fd, const char *path, const char *chai
     j->fd = fd;
     j->io = io != NULL ? io : &state_io_system;
     snprintf(j->state.name, sizeof j->state.name, "the state file %s", path);
-    if (!open_record(j, path, chain_id, key, err)) {
+    j->path = strdup(path);
+    if (j->path == NULL)
+        err_set(err, "out of memory");
+    if (j->path == NULL || !open_record(j, path, chain_id, key, err)) {
         state_close(&j->state);
         return false;
     }

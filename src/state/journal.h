@@ -19,6 +19,7 @@ struct state_io {
     ssize_t (*pwrite)(void *ctx, int fd, const void *buf, size_t n, off_t at);
     int (*fdatasync)(void *ctx, int fd);
     int (*fstat)(void *ctx, int fd, struct stat *st);
+    int (*lstat)(void *ctx, const char *path, struct stat *st);
     void *ctx;
 };
 extern const struct state_io state_io_system;
@@ -34,8 +35,8 @@ bool journal_open_file_readonly(int *ret_fd, const char *path, struct err *err) 
 
 /* journal_open takes over fd (open for reading and writing; closed in any case): it takes the flock
  * and fails if another process holds it, checks that the record belongs to this chain and key,
- * writes the newest valid slot again in place and flushes it before it returns. path is for
- * messages only. io: NULL for the system's. */
+ * writes the newest valid slot again in place and flushes it before it returns. path must lead to
+ * this very file, then and at every commit. io: NULL for the system's. */
 bool journal_open(struct state **ret, int fd, const char *path, const char *chain_id,
     const struct public_key *key, const struct state_io *io, struct err *err) ATTR_MUST_USE;
 

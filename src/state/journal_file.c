@@ -36,11 +36,18 @@ static int system_fstat(void *ctx, int fd, struct stat *st)
     return fstat(fd, st);
 }
 
+static int system_lstat(void *ctx, const char *path, struct stat *st)
+{
+    (void)ctx;
+    return lstat(path, st);
+}
+
 const struct state_io state_io_system = {
     .pread = system_pread,
     .pwrite = system_pwrite,
     .fdatasync = system_fdatasync,
     .fstat = system_fstat,
+    .lstat = system_lstat,
 };
 
 /* ---- finding and locking ------------------------------------------------------------------------

@@ -154,6 +154,13 @@ static void assert_status_line(pid_t pid, const char *line)
         fail_msg("%s lacks %s in:\n%s", path, line, text);
 }
 
+static void assert_status(pid_t pid, const char *name, const char *value)
+{
+    char line[96];
+    snprintf(line, sizeof line, "\n%s:\t%s\n", name, value);
+    assert_status_line(pid, line);
+}
+
 static unsigned count_descriptors(pid_t pid)
 {
     unsigned n = 0;
@@ -179,8 +186,10 @@ static void test_the_children_are_confined(void **state)
         assert_status_line(both[i], "NoNewPrivs:\t1");
         assert_status_line(both[i], "Seccomp:\t2");
     }
-    assert_status_line(signer, "CapPrm:\t0000000000000000");
-    assert_status_line(signer, "CapEff:\t0000000000000000");
+    /* CAP_DAC_READ_SEARCH: to find the state file at its path. */
+    const char *caps = getuid() == 0 ? "0000000000000004" : "0000000000000000";
+    assert_status(signer, "CapPrm", caps);
+    assert_status(signer, "CapEff", caps);
     assert_int_equal(program_child(&f->p, "@config"), 0);
     /* input, output, error, control, log, the state file, the channel */
     assert_int_equal(count_descriptors(signer), 7);
@@ -300,6 +309,17 @@ static void test_two_names_of_one_state_file_are_refused(void **state)
     assert_true(program_says(&f->p, "is the state file of chain one already", 0));
 }
 
+/* Exit code 3: not to be started again by a service manager. */
+static void assert_ends_for_its_state(struct fixture *f, int64_t height, const char *words)
+{
+    struct node_request req = {
+        .kind = NODE_VOTE, .chain_id = "one", .signable = node_signable(height, 0, STEP_PREVOTE)};
+    struct node_reply reply;
+    assert_false(node_ask(f->conn, WIRE_P1, &req, soon(), &reply, NULL) && !reply.is_error);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 3);
+    assert_true(program_says(&f->p, words, 0));
+}
+
 static void test_a_state_file_deleted_under_us_ends_the_program(void **state)
 {
     struct fixture *f = *state;
@@ -309,11 +329,58 @@ static void test_a_state_file_deleted_under_us_ends_the_program(void **state)
     char path[128];
     snprintf(path, sizeof path, "%s/one.json", f->p.folder);
     unlink(path);
-    struct node_request req = {.kind = NODE_VOTE, .chain_id = "one", .signable = node_signable(2, 0, STEP_PREVOTE)};
-    struct node_reply reply;
-    assert_false(node_ask(f->conn, WIRE_P1, &req, soon(), &reply, NULL) && !reply.is_error);
-    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
-    assert_true(program_says(&f->p, "was deleted or replaced", 0));
+    assert_ends_for_its_state(f, 2, "was deleted, moved or replaced");
+}
+
+static void run_command(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void run_command(const char *fmt, ...)
+{
+    char command[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(command, sizeof command, fmt, args);
+    va_end(args);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_the_unit_leaves_a_failed_state_alone(void **state)
+{
+    (void)state;
+    run_command("grep -qx RestartPreventExitStatus=3 %s/../../packaging/systemd/tmkms.service", VECTORS_DIR);
+}
+
+/* A path relative to the working directory is looked at too: the signer keeps the monitor's. */
+static void test_a_state_file_moved_under_us_ends_the_program(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    char folder[128];
+    snprintf(folder, sizeof folder, "%s/", f->p.folder);
+    char *at = strstr(f->p.config, folder), *rest;
+    while (at != NULL && strncmp(at + strlen(folder), "one.json", 8) != 0)
+        at = strstr(at + 1, folder);
+    assert_non_null(at);
+    rest = at + strlen(folder);
+    memmove(at, rest, strlen(rest) + 1);
+    program_write_config(&f->p);
+    assert_int_equal(chdir(f->p.folder), 0);
+    start_and_accept(f);
+    assert_int_equal(chdir("/"), 0);
+    assert_signs(f, f->conn, "one", 1);
+    run_command("cd %s && mv one.json bak.json && cp bak.json one.json", f->p.folder);
+    assert_ends_for_its_state(f, 2, "the state file one.json was deleted, moved or replaced");
+}
+
+/* Root without capabilities is somebody that this folder keeps out. */
+static void test_the_state_may_be_in_a_folder_of_somebody_else(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    assert_int_equal(chmod(f->p.folder, 0700), 0);
+    if (getuid() == 0)
+        assert_int_equal(chown(f->p.folder, 65533, 65533), 0);
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
 }
 
 /* ---- reload ---- */
@@ -358,6 +425,62 @@ static void test_sighup_adds_and_drops_without_touching_the_rest(void **state)
     assert_false(node_receive(two, &frame, soon(), &err));
     assert_true(node_closed_by_signer(two));
     assert_signs(f, f->conn, "one", 3);
+    node_hang_up(two);
+    node_unlisten(node);
+}
+
+static void configure_two(struct fixture *f, const char *second)
+{
+    f->p.config[0] = '\0';
+    program_chain(&f->p, "one", "");
+    program_chain(&f->p, "two", "");
+    program_provider(&f->p, "\"one\", \"two\"");
+    program_validator(&f->p, "one", f->address);
+    program_validator(&f->p, "two", second);
+}
+
+/* The process knows better than the file what it has signed. */
+static void test_a_dropped_chain_does_not_come_back_older(void **state)
+{
+    struct fixture *f = *state;
+    struct err err;
+    char address[128], both[sizeof f->p.config];
+    snprintf(address, sizeof address, "unix://%s/two.sock", f->p.folder);
+    struct node_listener *node = node_listen(address, NULL, &err);
+    assert_non_null(node);
+    configure_two(f, address);
+    memcpy(both, f->p.config, sizeof both);
+    program_write_config(&f->p);
+    start_and_accept(f);
+    struct node_conn *two = accept_signer(node);
+    assert_signs(f, two, "two", 5);
+    run_command("cp %s/two.json %s/old.json", f->p.folder, f->p.folder);
+    assert_signs(f, two, "two", 6);
+
+    char *at = strstr(f->p.config, "[[chain]]\nid = \"two\""), *end = strstr(f->p.config, "[[providers");
+    assert_true(at != NULL && end != NULL);
+    memmove(at, end, strlen(end) + 1);
+    at = strstr(f->p.config, ", \"two\"");
+    memmove(at, at + strlen(", \"two\""), strlen(at + strlen(", \"two\"")) + 1);
+    at = strstr(strstr(f->p.config, "[[validator]]") + 1, "[[validator]]");
+    *at = '\0';
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "[two] chain dropped", WAIT_MS));
+    assert_true(program_says(&f->p, "reloaded: 1 chains", WAIT_MS));
+    node_hang_up(two);
+    run_command("cd %s && cp two.json new.json && cp old.json two.json", f->p.folder);
+    memcpy(f->p.config, both, sizeof both);
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "the state is older than what this process has signed", WAIT_MS));
+    assert_signs(f, f->conn, "one", 1);
+
+    run_command("cd %s && cp new.json two.json", f->p.folder);
+    kill(f->p.pid, SIGHUP);
+    two = accept_signer(node);
+    assert_true(ask(two, "two", 6, STEP_PREVOTE).is_error);
+    assert_signs(f, two, "two", 7);
     node_hang_up(two);
     node_unlisten(node);
 }
@@ -442,7 +565,11 @@ int main(void)
         T(test_a_missing_state_is_an_error_that_names_the_remedy),
         T(test_two_names_of_one_state_file_are_refused),
         T(test_a_state_file_deleted_under_us_ends_the_program),
+        T(test_the_unit_leaves_a_failed_state_alone),
+        T(test_a_state_file_moved_under_us_ends_the_program),
+        T(test_the_state_may_be_in_a_folder_of_somebody_else),
         T(test_sighup_adds_and_drops_without_touching_the_rest),
+        T(test_a_dropped_chain_does_not_come_back_older),
         T(test_a_bad_reload_changes_nothing),
         T(test_sighup_changes_a_policy),
         T(test_a_state_hook_raises_the_floor),

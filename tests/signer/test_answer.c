@@ -49,7 +49,13 @@ static int disk_fstat(void *ctx, int fd, struct stat *st)
     return fstat(fd, st);
 }
 
-static const struct state_io io = {disk_pread, disk_pwrite, disk_fdatasync, disk_fstat, NULL};
+static int disk_lstat(void *ctx, const char *path, struct stat *st)
+{
+    (void)ctx;
+    return lstat(path, st);
+}
+
+static const struct state_io io = {disk_pread, disk_pwrite, disk_fdatasync, disk_fstat, disk_lstat, NULL};
 
 struct fixture {
     char folder[64], path[96];

@@ -131,9 +131,15 @@ static int sim_fstat(void *ctx, int fd, struct stat *st)
     return 0;
 }
 
+static int sim_lstat(void *ctx, const char *path, struct stat *st)
+{
+    (void)path;
+    return sim_fstat(ctx, -1, st);
+}
+
 struct state_io sim_disk_io(struct sim_disk *d)
 {
-    return (struct state_io){sim_pread, sim_pwrite, sim_fdatasync, sim_fstat, d};
+    return (struct state_io){sim_pread, sim_pwrite, sim_fdatasync, sim_fstat, sim_lstat, d};
 }
 
 /* Puts the choice-th of the contents that sector s may have into out; false: there are fewer. */

@@ -99,8 +99,15 @@ static int counting_fstat(void *ctx, int fd, struct stat *st)
     return fstat(fd, st);
 }
 
+static int counting_lstat(void *ctx, const char *name, struct stat *st)
+{
+    (void)ctx;
+    note('l');
+    return lstat(name, st);
+}
+
 static const struct state_io counting_io = {
-    counting_pread, counting_pwrite, counting_fdatasync, counting_fstat, NULL};
+    counting_pread, counting_pwrite, counting_fdatasync, counting_fstat, counting_lstat, NULL};
 
 /* ---- files ---- */
 
@@ -229,7 +236,7 @@ static void a_commit_is_one_write_one_flush_one_look(void **state)
         commit_good(s, height);
         watched = NULL;
         assert_int_equal(mallinfo2().uordblks, heap);
-        assert_string_equal(calls.order, "wsf");
+        assert_string_equal(calls.order, "wsfl");
         assert_int_equal(calls.written_at, height % 2 * SLOT_SIZE); /* the older slot, in turn */
         get_file(after);
         size_t other = (size_t)((height + 1) % 2 * SLOT_SIZE);
@@ -301,7 +308,7 @@ static void a_deleted_file_is_noticed(void **state)
     create_at(8);
     struct state *s = open_good();
     unlink(path);
-    assert_dead_after_failure(s, "deleted or replaced");
+    assert_dead_after_failure(s, "was deleted, moved or replaced");
 
     char aside[80];
     snprintf(aside, sizeof aside, "%s.new", path);
@@ -312,6 +319,44 @@ static void a_deleted_file_is_noticed(void **state)
     assert_true(journal_create(aside, &r, &err));
     assert_int_equal(rename(aside, path), 0);
     assert_dead_after_failure(s, "tmkms state");
+}
+
+static void copy_file(const char *to)
+{
+    uint8_t raw[JOURNAL_SIZE];
+    get_file(raw);
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0 && write(fd, raw, sizeof raw) == (ssize_t)sizeof raw);
+    close(fd);
+}
+
+/* What the signer holds open keeps a name in each case, so its link count says nothing. */
+static void a_moved_file_is_noticed(void **state)
+{
+    (void)state;
+    char aside[80], copy[80];
+    snprintf(aside, sizeof aside, "%s.aside", path);
+    snprintf(copy, sizeof copy, "%s.copy", path);
+    for (int how = 0; how < 4; how++) {
+        unlink(aside);
+        create_at(8);
+        struct state *s = open_good();
+        copy_file(copy);
+        if (how == 3) /* a backup by a second name, then another file in the first one's place */
+            assert_int_equal(link(path, aside), 0);
+        else
+            assert_int_equal(rename(path, aside), 0);
+        if (how == 1) /* `mv st st.bak; cp st.bak st` */
+            assert_int_equal(link(copy, path), 0);
+        if (how == 2) /* the very file, but only as long as the link is not pointed elsewhere */
+            assert_int_equal(symlink(aside, path), 0);
+        if (how == 3)
+            assert_int_equal(rename(copy, path), 0);
+        assert_dead_after_failure(s, "was deleted, moved or replaced while in use");
+        unlink(path);
+        unlink(copy);
+    }
+    unlink(aside);
 }
 
 static void a_second_name_does_no_harm(void **state)
@@ -345,7 +390,7 @@ static void the_newest_slot_is_written_again_at_open(void **state)
         put_slots(&a, &b);
         get_file(before);
         struct state *s = open_good();
-        assert_string_equal(calls.order, "fwsf");
+        assert_string_equal(calls.order, "fwsfl");
         assert_int_equal(calls.written_at, newest % 2 * SLOT_SIZE);
         get_file(after);
         assert_memory_equal(before, after, JOURNAL_SIZE);
@@ -588,6 +633,7 @@ int main(void)
         cmocka_unit_test(a_commit_never_lowers),
         cmocka_unit_test(a_failed_call_ends_the_store),
         cmocka_unit_test(a_deleted_file_is_noticed),
+        cmocka_unit_test(a_moved_file_is_noticed),
         cmocka_unit_test(a_second_name_does_no_harm),
         cmocka_unit_test(the_newest_slot_is_written_again_at_open),
         cmocka_unit_test(a_failed_rewrite_at_open_is_an_error),
