@@ -30,4 +30,9 @@ if [ ! -f "$folder/build.ninja" ] && ! quietly meson setup "$folder" "${options[
     echo "The build could not be set up. 'make deps' installs what it needs (Debian packages)." >&2
     exit 1
 fi
+# A build folder keeps the prefix it was made with; another one is only a matter of where things are put.
+if [ "$kind" = gcc ] && ! grep -qxF "${PREFIX:-/usr/local}" "$folder/.prefix" 2>/dev/null; then
+    quietly meson configure "$folder" --prefix "${PREFIX:-/usr/local}"
+    echo "${PREFIX:-/usr/local}" >"$folder/.prefix"
+fi
 quietly ninja -C "$folder" "$@"

@@ -1,6 +1,5 @@
 #include "aws/aws.h"
 
-#include <jansson.h>
 #include <openssl/cms.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -11,15 +10,12 @@
  * files happens here. */
 bool aws_start(struct err *err)
 {
-    size_t seed;
     const uint64_t options = OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_LOAD_CRYPTO_STRINGS |
                              OPENSSL_INIT_ADD_ALL_CIPHERS | OPENSSL_INIT_ADD_ALL_DIGESTS |
                              OPENSSL_INIT_LOAD_SSL_STRINGS;
     if (OPENSSL_init_crypto(options, NULL) != 1 || OPENSSL_init_ssl(options, NULL) != 1 ||
-        RAND_bytes((uint8_t *)&seed, sizeof seed) != 1)
+        RAND_status() != 1)
         return err_set(err, "OpenSSL does not start: %s", aws_openssl_reason());
-    json_object_seed(
-        seed | 1); /* jansson would read /dev/urandom for its first object; zero asks it to */
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     bool ok = ctx != NULL;
     SSL_CTX_free(ctx);

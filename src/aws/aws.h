@@ -5,8 +5,8 @@
 #include "base/attr.h"
 #include "base/err.h"
 
-/* aws_start makes OpenSSL (TLS, X.509, CMS) and jansson ready without reading a file, now or later: call it before
- * sandbox_enter. May be called again. */
+/* aws_start makes OpenSSL (TLS, X.509, CMS) ready without reading a file, now or later: call it before
+ * sandbox_enter, behind crypto_start. May be called again. */
 bool aws_start(struct err *err) ATTR_MUST_USE;
 
 /* The reason OpenSSL noted last, in its words ("unsupported", "certificate verify failed"), and its queue is emptied.

@@ -1,7 +1,21 @@
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/command.h"
 #include "cli/role.h"
+
+/* Who reads the output must not take an empty or a cut one for the whole (a full disk, a closed pipe). */
+static int told(int exit_code)
+{
+    bool is_cut = ferror(stdout) != 0;
+    int why = fclose(stdout) != 0 ? errno : 0;
+    if (is_cut ||
+        (why != 0 && why != EBADF)) /* EBADF: closed from the start, and nothing was written */
+        return command_failed("cannot write to standard output: %s",
+            why != 0 ? strerror(why) : "a part of it is missing");
+    return exit_code;
+}
 
 int main(int argc, char **argv)
 {
@@ -25,6 +39,6 @@ int main(int argc, char **argv)
         .sub = commands,
     };
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
-        return command_version.run(&command_version, argc - 1, argv + 1);
-    return command_main(&root, argc, argv);
+        return told(command_version.run(&command_version, argc - 1, argv + 1));
+    return told(command_main(&root, argc, argv));
 }

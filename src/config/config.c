@@ -3,16 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "config/flatten.h"
-
-void config_seed_tables(void)
-{
-    size_t seed = 1;
-    (void)!getrandom(&seed, sizeof seed, GRND_NONBLOCK);
-    json_object_seed(seed | 1); /* 0 would mean /dev/urandom */
-}
 
 bool config_from_tree(
     struct config *ret, const json_t *tree, const char *name, struct problems *problems)

@@ -108,6 +108,10 @@ void problems_free(struct problems *p);
  * messages. */
 bool config_parse(struct config *ret, struct bytes toml, const char *file,
     struct problems *problems) ATTR_MUST_USE;
+/* config_open opens a configuration for reading: a regular file, of which CONFIG_FILE_MAX bytes are
+ * read at most. -1 and err, which names the file. */
+enum { CONFIG_FILE_MAX = 4 << 20 };
+int config_open(const char *file, struct err *err) ATTR_MUST_USE;
 /* config_read opens and reads the file (at most 4 MiB), then config_parse. */
 bool config_read(struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 
@@ -128,10 +132,6 @@ bool config_from_tree(struct config *ret, const json_t *tree, const char *name,
  * sections that differ. */
 bool config_tree_take_credentials(
     struct aws_credentials *ret, json_t *tree, struct err *err) ATTR_MUST_USE;
-
-/* config_seed_tables: jansson would open /dev/urandom for the seed of its hash tables, which a
- * sandbox forbids. Call before the first JSON object is made. */
-void config_seed_tables(void);
 
 /* config_check_for adds what only matters where the config is used: a host refuses keys that are for
  * the enclave, the enclave refuses files. The enclave is also warned of a missing public_key. */

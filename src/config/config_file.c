@@ -1,22 +1,21 @@
 /* The configuration as a TOML file. The enclave's program, which gets a tree, leaves this out. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "config/config.h"
 #include "config/flatten.h"
 #include "config/toml.h"
 
-enum { CONFIG_FILE_MAX = 4 * 1024 * 1024 };
-
 static bool to_tree(json_t **ret_tree, json_t **ret_lines, struct bytes toml, const char *file,
     struct problems *problems)
 {
     uint32_t line;
     struct err err;
-    config_seed_tables();
     if (toml_parse(ret_tree, ret_lines, toml, &line, &err))
         return true;
     if (line > 0)
@@ -50,6 +49,38 @@ bool config_parse(
     return problems->errors_n == 0;
 }
 
+/* O_NONBLOCK: a fifo in this place must not hold the program up. */
+static int open_regular(const char *file, struct err *err)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 && errno == EACCES)
+        err_set(err,
+            "cannot be opened by user %ld: %s; run the command as the owner of the file, or give "
+            "the file to this user with `chown`",
+            (long)geteuid(), strerror(EACCES));
+    else if (fd < 0 || fstat(fd, &st) != 0)
+        err_errno(err, "cannot be opened");
+    else if (!S_ISREG(st.st_mode))
+        err_set(err, "is no regular file");
+    else
+        return fd;
+    fd_close(&fd);
+    return -1;
+}
+
+int config_open(const char *file, struct err *err)
+{
+    struct err why;
+    int fd = open_regular(file, &why);
+    if (fd < 0)
+        err_set(err, "%s: %s%s", file, why.text,
+            access(file, F_OK) != 0 && errno == ENOENT
+                ? "; name the file with -c PATH, or make one with `tmkms init DIR`"
+                : "");
+    return fd;
+}
+
 struct file_text {
     char *text;
     size_t n;
@@ -57,12 +88,11 @@ struct file_text {
 };
 
 /* The caller clears *ret, on failure too. */
-static bool read_file(struct file_text *ret, const char *file, struct err *err)
+static bool read_file(struct file_text *ret, int fd, struct err *err)
 {
-    int fd ATTR_CLEANUP(fd_close) = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0)
-        return err_errno(err, "cannot be opened");
+    if (fstat(fd, &st) != 0)
+        return err_errno(err, "cannot be looked at");
     ret->is_open = (st.st_mode & (S_IRWXG | S_IRWXO)) != 0;
     ret->text = malloc(CONFIG_FILE_MAX);
     if (ret->text == NULL)
@@ -80,10 +110,12 @@ static void clear_file(struct file_text *f)
 static bool read_config_file(struct file_text *ret, const char *file, struct problems *problems)
 {
     struct err err;
-    if (read_file(ret, file, &err))
+    int fd ATTR_CLEANUP(fd_close) = config_open(file, &err);
+    if (fd >= 0 && read_file(ret, fd, &err))
         return true;
-    problems_add(problems, false,
-        "%s: %s; name the file with -c PATH, or make one with `tmkms init DIR`", file, err.text);
+    if (fd >= 0)
+        err_prefix(&err, "%s", file);
+    problems_add(problems, false, "%s", err.text);
     return false;
 }
 
@@ -112,8 +144,9 @@ static bool inline_root(json_t *softsign, const char *file, struct problems *pro
     struct err err;
     if (path == NULL)
         return true;
+    int fd ATTR_CLEANUP(fd_close) = open_regular(path, &err);
     bool ok =
-        read_file(&f, path, &err) ||
+        (fd >= 0 && read_file(&f, fd, &err)) ||
         (problems_add(problems, false, "%s: kms_root_file %.300s %s", file, path, err.text), false);
     json_t *pem = ok ? json_stringn(f.text, f.n) : NULL;
     if (ok && pem == NULL)

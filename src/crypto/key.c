@@ -1,5 +1,6 @@
 #include "crypto/key.h"
 
+#include <jansson.h>
 #include <secp256k1.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -34,6 +35,9 @@ bool crypto_start(struct err *err)
         return err_set(err, "libsodium does not start: no source of random bytes");
     if (secp_context != NULL)
         return true;
+    size_t seed;
+    randombytes_buf(&seed, sizeof seed);
+    json_object_seed(seed | 1); /* zero would ask jansson to look for a seed */
     uint8_t blinding[32];
     randombytes_buf(blinding, sizeof blinding);
     secp_context = secp256k1_context_create(SECP256K1_CONTEXT_NONE);

@@ -30,8 +30,9 @@ enum private_form {
 
 struct signing_key; /* opaque, in secret memory */
 
-/* crypto_start initialises the libraries; call once per process before anything else in this room.
- */
+/* crypto_start initialises the libraries; call once per process before anything else in this room, and
+ * before sandbox_enter. It also gives jansson's hash tables their seed, for which jansson itself would open
+ * /dev/urandom at the first object it makes. */
 bool crypto_start(struct err *err) ATTR_MUST_USE;
 
 /* signing_key_create takes n private bytes (not kept: the caller wipes them), derives the public

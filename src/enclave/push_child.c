@@ -132,7 +132,6 @@ int push_child_main(const char *port)
         control_fail(CHILD_FD_CONTROL, "%s", err.text);
         return EXIT_FAILURE;
     }
-    config_seed_tables();
     if (vsock_greet(&vsock, CLIENT, (uint32_t)strtoul(port, NULL, 10), &err) && serve(&err))
         return EXIT_SUCCESS;
     control_fail(CHILD_FD_CONTROL, "%s", err.text);

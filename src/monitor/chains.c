@@ -113,7 +113,7 @@ static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *e
     chain->key = msg.u.channel.key;
     struct control go = {.kind = CONTROL_CHAIN_GO, .u.floor.hook_height = -1};
     snprintf(go.u.floor.id, sizeof go.u.floor.id, "%s", chain->config.id);
-    if (lock_machine(chain, err) && hook_run(&chain->config, &go.u.floor.hook_height, err)) {
+    if (lock_machine(chain, err) && hook_run(m, &chain->config, &go.u.floor.hook_height, err)) {
         if (!control_send(m->signer.control, &go, NULL, 0))
             return err_errno(err, "cannot reach the signer process");
         if (core_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))

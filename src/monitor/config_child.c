@@ -1,7 +1,6 @@
 #include "monitor/config_child.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 #include "monitor/child.h"
 #include "sandbox/sandbox.h"
 
-enum { CONFIG_FILE_MAX = 4 << 20, CONFIG_CHILD_SECONDS = 10 };
+enum { CONFIG_CHILD_SECONDS = 10 };
 
 /* ---- the child ---- */
 
@@ -141,13 +140,13 @@ static bool collect(struct child *child, struct config *c, struct problems *prob
 
 bool config_child_read(struct config *ret, const char *path, struct problems *problems)
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
-        problems_add(problems, false, "config error: cannot read %s: %s", path, strerror(errno));
-        return false;
-    }
     struct child child;
     struct err err;
+    int file = config_open(path, &err);
+    if (file < 0) {
+        problems_add(problems, false, "config error: %s", err.text);
+        return false;
+    }
     bool started = child_spawn(&child, "@config", path, file, &err);
     fd_close(&file);
     if (!started) {

@@ -249,6 +249,21 @@ int core_watch(struct monitor *m)
 
 /* ---- start and stop ---- */
 
+/* Standard streams, children, pipes, and room above 64, where a child's descriptors wait for their places; the signer
+ * has two for each chain, the session one for each chain and validator. */
+bool core_check_descriptors(const struct config *config, struct err *err)
+{
+    enum { FOR_ITSELF = 96, FOR_EACH = 2 };
+    rlim_t needed = FOR_ITSELF + FOR_EACH * (config->chains_n + config->validators_n);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= needed)
+        return true;
+    return err_set(err,
+        "a process may open %llu files, and this configuration needs %llu; raise the limit with "
+        "`LimitNOFILE=%llu` in the systemd unit or `ulimit -Hn`",
+        (unsigned long long)limit.rlim_max, (unsigned long long)needed, (unsigned long long)needed);
+}
+
 /* Many validators need many descriptors; the hard limit is ours to use. */
 static void raise_descriptor_limit(void)
 {
@@ -279,5 +294,6 @@ bool core_start(struct monitor *m, struct err *err)
     m->chains = calloc(CONFIG_CHAINS_MAX, sizeof *m->chains);
     if (m->chains == NULL)
         return err_set(err, "out of memory");
-    return open_signals(m, err) && sandbox_harden(false, err);
+    return core_check_descriptors(&m->config, err) && open_signals(m, err) &&
+           sandbox_harden(false, err);
 }

@@ -52,6 +52,9 @@ struct monitor {
 bool core_start(struct monitor *m, struct err *err) ATTR_MUST_USE;
 void core_stop(struct monitor *m);
 
+/* core_check_descriptors: whether the limit of open files suffices for the configuration. */
+bool core_check_descriptors(const struct config *config, struct err *err) ATTR_MUST_USE;
+
 /* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals. extra: more
  * descriptors to wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
 enum { CORE_EXTRA_MAX = 32 };

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -27,6 +26,7 @@ ATTR_NORETURN static void exec_hook(const struct config_chain *chain, int output
         argv[i] = p;
         p += strlen(p) + 1;
     }
+    setpgid(0, 0);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -36,16 +36,19 @@ ATTR_NORETURN static void exec_hook(const struct config_chain *chain, int output
     _exit(127);
 }
 
-/* Reads until the hook closes its output. false: too long, too late or broken. */
-static bool read_output(int fd, char *out, size_t cap, uint64_t deadline_us, size_t *ret_n)
+/* Reads until the hook closes its output. Meanwhile the monitor takes signals and forwards log lines. false:
+ * too long, too late, broken, or the program is told to end. */
+static bool read_output(
+    struct monitor *m, int fd, char *out, size_t cap, uint64_t deadline_us, size_t *ret_n)
 {
     size_t n = 0;
     for (;;) {
         uint64_t now = clock_monotonic_us();
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (now >= deadline_us || n == cap)
+        if (now >= deadline_us || n == cap || m->stopping)
             return false;
-        if (poll(&p, 1, (int)((deadline_us - now) / 1000U) + 1) < 1)
+        core_turn(m, &p, 1, (int)((deadline_us - now) / 1000U) + 1);
+        if (p.revents == 0)
             continue;
         ssize_t got = read(fd, out + n, cap - n);
         if (got < 0 && errno != EINTR)
@@ -58,14 +61,14 @@ static bool read_output(int fd, char *out, size_t cap, uint64_t deadline_us, siz
     return true;
 }
 
-/* A hook that closed its output and lives on is killed at the deadline. */
-static int reap(pid_t pid, uint64_t deadline_us)
+/* A hook that closed its output and lives on is killed at the deadline, with what it started. */
+static int reap(struct monitor *m, pid_t pid, uint64_t deadline_us)
 {
     int status = 0;
     while (waitpid(pid, &status, WNOHANG) == 0) {
-        if (clock_monotonic_us() >= deadline_us)
-            kill(pid, SIGKILL);
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        if (clock_monotonic_us() >= deadline_us || m->stopping)
+            kill(-pid, SIGKILL);
+        core_turn(m, NULL, 0, 2);
     }
     return status;
 }
@@ -91,7 +94,8 @@ static bool parse_height(char *text, int64_t *ret)
     return true;
 }
 
-static bool ask_hook(const struct config_chain *chain, int64_t *ret_height, struct err *err)
+static bool ask_hook(
+    struct monitor *m, const struct config_chain *chain, int64_t *ret_height, struct err *err)
 {
     int pipe_fds[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
     if (pipe2(pipe_fds, O_CLOEXEC) != 0)
@@ -101,13 +105,16 @@ static bool ask_hook(const struct config_chain *chain, int64_t *ret_height, stru
         return err_errno(err, "cannot start a process");
     if (pid == 0)
         exec_hook(chain, pipe_fds[1]);
+    setpgid(pid, pid); /* as the child does: whichever comes first */
     fd_close(&pipe_fds[1]);
     char out[HOOK_OUTPUT_MAX];
     size_t n = 0;
     uint64_t deadline = clock_monotonic_us() + chain->hook_timeout_secs * 1000000ULL;
-    bool whole = read_output(pipe_fds[0], out, sizeof out - 1, deadline, &n);
-    int status = reap(pid, whole ? deadline : 0);
+    bool whole = read_output(m, pipe_fds[0], out, sizeof out - 1, deadline, &n);
+    int status = reap(m, pid, whole ? deadline : 0);
     out[n] = '\0';
+    if (m->stopping)
+        return err_set(err, "told to end");
     if (!whole)
         return err_set(err, "%s did not answer within %" PRIu32 " s", chain->hook_args,
             chain->hook_timeout_secs);
@@ -117,12 +124,13 @@ static bool ask_hook(const struct config_chain *chain, int64_t *ret_height, stru
            err_set(err, "%s must print {\"latest_block_height\": \"NUMBER\"}", chain->hook_args);
 }
 
-bool hook_run(const struct config_chain *chain, int64_t *ret_height, struct err *err)
+bool hook_run(
+    struct monitor *m, const struct config_chain *chain, int64_t *ret_height, struct err *err)
 {
     struct err why;
-    if (chain->hook_args_n == 0 || ask_hook(chain, ret_height, &why))
+    if (chain->hook_args_n == 0 || ask_hook(m, chain, ret_height, &why))
         return true;
-    if (chain->hook_fail_closed)
+    if (chain->hook_fail_closed || m->stopping)
         return err_set(err, "state_hook: %s", why.text);
     log_line(LOG_WARN, "tmkms::state",
         "[%s] state_hook: %s; going on without it (fail_closed = false)", chain->id, why.text);

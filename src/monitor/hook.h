@@ -7,10 +7,12 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "monitor/core.h"
 
-/* hook_run runs the chain's hook, if it has one, for at most its timeout. *ret_height is the
+/* hook_run runs the chain's hook, if it has one, for at most its timeout; SIGTERM ends it. *ret_height is the
  * height, or untouched when there is no hook or it failed and hook_fail_closed is not set (a
- * warning is logged). false: it failed and closes. */
-bool hook_run(const struct config_chain *chain, int64_t *ret_height, struct err *err) ATTR_MUST_USE;
+ * warning is logged). false: it failed and closes, or the program is told to end. */
+bool hook_run(struct monitor *m, const struct config_chain *chain, int64_t *ret_height,
+    struct err *err) ATTR_MUST_USE;
 
 #endif

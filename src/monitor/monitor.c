@@ -29,7 +29,8 @@ static int run_loop(struct monitor *m)
 static bool start_all(struct monitor *m, struct problems *problems)
 {
     struct err err;
-    if (!child_spawn(&m->signer, "@signer", NULL, -1, &err)) {
+    if (!core_check_descriptors(&m->config, &err) ||
+        !child_spawn(&m->signer, "@signer", NULL, -1, &err)) {
         problems_add(problems, false, "%s", err.text);
         return false;
     }

@@ -12,12 +12,16 @@
 
 #include "base/fd.h"
 #include "keyring/keyring.h"
+#include "monitor/core.h"
 #include "state/journal.h"
 
 struct flight {
     const struct config *config;
     const char *file;
     struct problems *problems;
+    struct signing_key *
+        *keys; /* loaded so far, kept: the limit on locked memory must suffice for all at once */
+    size_t keys_n;
 };
 
 /* `FILE: [[chain]] "hub": state_file: text`. A macro, because the text is the caller's format. */
@@ -42,8 +46,7 @@ static bool folder_is_open(char out[PATH_MAX], const char *path)
 
 /* ---- keys ---- */
 
-static void check_key(
-    const struct flight *f, struct preflight_chain *ret, const struct config_chain *c)
+static void check_key(struct flight *f, struct preflight_chain *ret, const struct config_chain *c)
 {
     struct signing_key *key = NULL;
     struct err warning = {0}, err;
@@ -61,13 +64,19 @@ static void check_key(
         return;
     }
     ret->key = *signing_key_public(key);
-    signing_key_free(key);
+    f->keys[f->keys_n++] = key;
     if (warning.text[0] != '\0')
         TELL(f, true, "providers.softsign", c->key_file, "path", "%s", warning.text);
     if (folder_is_open(folder, c->key_file))
         TELL(f, true, "providers.softsign", c->key_file, "path",
             "everybody can replace files in %.300s; repair it with `chmod o-w %.300s`", folder,
             folder);
+}
+
+static void free_keys(struct flight *f)
+{
+    while (f->keys_n > 0)
+        signing_key_free(f->keys[--f->keys_n]);
 }
 
 /* ---- states ---- */
@@ -191,7 +200,7 @@ static bool identity_was_seen(const struct config *config, size_t index)
 }
 
 static void check_identity(
-    const struct flight *f, const struct preflight_chain *chains, const struct config_validator *v)
+    struct flight *f, const struct preflight_chain *chains, const struct config_validator *v)
 {
     struct signing_key *key = NULL;
     struct err warning = {0}, err;
@@ -217,7 +226,7 @@ static void check_identity(
                 "not "
                 "hold it, make a key of its own with `tmkms softsign keygen -t consensus PATH`",
                 v->secret_key, f->config->chains[i].id);
-    signing_key_free(key);
+    f->keys[f->keys_n++] = key;
 }
 
 static void check_socket(const struct flight *f, const struct config_validator *v)
@@ -241,10 +250,14 @@ static void check_socket(const struct flight *f, const struct config_validator *
 void preflight(struct preflight_chain *ret, const struct config *config, const char *file,
     struct problems *problems)
 {
-    struct flight f = {config, file, problems};
+    struct flight f = {.config = config, .file = file, .problems = problems};
+    struct err err;
     struct seen_state *seen = calloc(config->chains_n + 1, sizeof *seen);
-    if (seen == NULL)
+    f.keys = calloc(config->chains_n + config->validators_n + 1, sizeof *f.keys);
+    if (seen == NULL || f.keys == NULL)
         abort();
+    if (!core_check_descriptors(config, &err))
+        problems_add(problems, false, "%s: %s", file, err.text);
     for (size_t i = 0; i < config->chains_n; i++) {
         ret[i] = (struct preflight_chain){0};
         check_key(&f, &ret[i], &config->chains[i]);
@@ -252,6 +265,7 @@ void preflight(struct preflight_chain *ret, const struct config *config, const c
         check_hook(&f, &config->chains[i]);
     }
     free(seen);
+    free_keys(&f); /* the identity keys are another process's */
     for (size_t i = 0; i < config->validators_n; i++) {
         if (config->validators[i].address.kind == LINK_UNIX)
             check_socket(&f, &config->validators[i]);
@@ -259,4 +273,6 @@ void preflight(struct preflight_chain *ret, const struct config *config, const c
                  !identity_was_seen(config, i))
             check_identity(&f, ret, &config->validators[i]);
     }
+    free_keys(&f);
+    free(f.keys);
 }

@@ -118,7 +118,7 @@ static bool add_or_update_chain(struct monitor *m, const struct config_chain *c,
 static void add_chains(struct monitor *m, const struct config *next)
 {
     struct err err;
-    for (size_t i = 0; i < next->chains_n; i++)
+    for (size_t i = 0; i < next->chains_n && !m->stopping; i++)
         if (!add_or_update_chain(m, &next->chains[i], &err))
             log_line(LOG_ERROR, log_name, "reload: %s", err.text);
 }

@@ -1,11 +1,11 @@
 #include "signer/sealed.h"
 
-#include <openssl/crypto.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "aws/aws.h"
 #include "aws/cms.h"
 #include "base/fd.h"
 #include "crypto/secret.h"
@@ -16,12 +16,6 @@ enum { PLAIN_MAX = 4096 }; /* KMS encrypts no more */
 
 static struct recipient *recipient;
 static int nsm = -1;
-
-bool sealed_start(struct err *err)
-{
-    return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 ||
-           err_set(err, "OpenSSL does not start");
-}
 
 void sealed_set_nsm(int fd)
 {

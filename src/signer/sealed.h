@@ -5,9 +5,6 @@
 
 #include "ipc/control.h"
 
-/* sealed_start: before the sandbox; OpenSSL reads its files here or never. */
-bool sealed_start(struct err *err) ATTR_MUST_USE;
-
 /* The security module's descriptor, taken over. */
 void sealed_set_nsm(int fd);
 

@@ -20,7 +20,6 @@ static void start(void)
         abort();
     (void)!setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
     log_set_level(LOG_ERROR);
-    config_seed_tables();
 }
 
 /* The kind of the last frame; 0: there was none. */
