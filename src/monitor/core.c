@@ -259,7 +259,7 @@ bool core_check_descriptors(const struct config *config, struct err *err)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= needed)
         return true;
     return err_set(err,
-        "a process may open %llu files, and this configuration needs %llu; raise the limit with "
+        "a process may open %llu files, and tmkms needs %llu here; raise the limit with "
         "`LimitNOFILE=%llu` in the systemd unit or `ulimit -Hn`",
         (unsigned long long)limit.rlim_max, (unsigned long long)needed, (unsigned long long)needed);
 }

@@ -237,6 +237,43 @@ static void sockets_and_running_signers_are_seen(void **state)
     assert_string_equal(r.err, "");
 }
 
+/* Under a shell, which can lower limits. */
+static void check_limited(const char *limits)
+{
+    char line[512];
+    snprintf(line, sizeof line,
+        "%s; exec setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock %s check", limits,
+        TMKMS_BINARY);
+    run_in(&r, dir, (const char *const[]){"/bin/sh", "-c", line, NULL});
+}
+
+static void limits_must_suffice(void **state)
+{
+    (void)state;
+    check_limited("true");
+    assert_int_equal(r.exit_code, 0);
+    check_limited("ulimit -n 100");
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "a process may open 100 files, and tmkms needs");
+    if (geteuid() != 0) /* only root can take the right to lock memory from itself */
+        return;
+    /* enough for either key, not for both */
+    check_limited("ulimit -l 8");
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "cannot lock memory for a key (RLIMIT_MEMLOCK is 8192 bytes)");
+    check_limited("ulimit -l 32");
+    assert_int_equal(r.exit_code, 0);
+}
+
+static void a_fifo_is_no_configuration(void **state)
+{
+    (void)state;
+    unlink(in_dir("tmkms.toml"));
+    assert_int_equal(mkfifo(in_dir("tmkms.toml"), 0600), 0);
+    check(1);
+    assert_contains(r.err, "tmkms.toml: is no regular file");
+}
+
 static void a_damaged_slot_is_told(void **state)
 {
     (void)state;
@@ -266,6 +303,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(hooks_must_be_there, enter, leave),
         cmocka_unit_test_setup_teardown(sockets_and_running_signers_are_seen, enter, leave),
         cmocka_unit_test_setup_teardown(a_damaged_slot_is_told, enter, leave),
+        cmocka_unit_test_setup_teardown(limits_must_suffice, enter, leave),
+        cmocka_unit_test_setup_teardown(a_fifo_is_no_configuration, enter, leave),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* What every command has in common: help, version, exit codes, unknown names. */
 #include "run.h"
+#include <stdlib.h>
 
 static struct run_result r;
 
@@ -84,6 +85,20 @@ static void unknown_flags_exit_2(void **state)
     }
 }
 
+static void what_cannot_be_written_is_an_error(void **state)
+{
+    (void)state;
+    struct run_result *full = malloc(sizeof *full);
+    assert_non_null(full);
+    run_in(full, NULL,
+        (const char *const[]){"/bin/sh", "-c", TMKMS_BINARY " version >/dev/full", NULL});
+    assert_int_equal(full->exit_code, 1);
+    assert_contains(full->err, "cannot write to standard output: No space left on device");
+    run_in(full, NULL, (const char *const[]){"/bin/sh", "-c", TMKMS_BINARY " version", NULL});
+    assert_int_equal(full->exit_code, 0);
+    free(full);
+}
+
 static void no_colour_in_a_file(void **state)
 {
     (void)state;
@@ -100,6 +115,7 @@ int main(void)
         cmocka_unit_test(version_in_all_forms),
         cmocka_unit_test(unknown_names_exit_2_and_suggest),
         cmocka_unit_test(unknown_flags_exit_2),
+        cmocka_unit_test(what_cannot_be_written_is_an_error),
         cmocka_unit_test(no_colour_in_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -135,7 +136,9 @@ void program_start(struct program *p)
     int error = open(p->error_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log, STDOUT_FILENO);
     dup2(error, STDERR_FILENO);
-    execl(TMKMS_BINARY, "tmkms", "start", "-c", path, (char *)NULL);
+    struct rlimit limit = {.rlim_cur = p->files_max, .rlim_max = p->files_max};
+    if (p->files_max == 0 || setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        execl(TMKMS_BINARY, "tmkms", "start", "-c", path, (char *)NULL);
     _exit(126);
 }
 

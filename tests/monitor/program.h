@@ -12,6 +12,7 @@ struct program {
     char config[4096]; /* the text of tmkms.toml, built up by program_chain and program_validator */
     struct public_key key;
     pid_t pid;
+    unsigned long files_max; /* the limit of open files, 0: as it is */
     char log_path[96], error_path[96];
 };
 

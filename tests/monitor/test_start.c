@@ -551,6 +551,67 @@ static void test_a_failing_hook_closes_only_if_told_so(void **state)
     assert_signs(f, f->conn, "one", 1);
 }
 
+static void test_sigterm_ends_a_hook(void **state)
+{
+    struct fixture *f = *state;
+    char hook_line[256];
+    snprintf(hook_line, sizeof hook_line, "state_hook = { cmd = [\"/bin/sh\", \"-c\", \"echo $$ >%s/hook.pid; sleep 60; true\"], "
+                     "timeout_secs = 60 }", f->p.folder);
+    configure_one(f, hook_line);
+    char path[128], text[32] = "";
+    snprintf(path, sizeof path, "%s/hook.pid", f->p.folder);
+    program_start(&f->p);
+    size_t n = 0;
+    for (uint64_t end = soon(); n == 0 && clock_monotonic_us() < end; usleep(1000)) {
+        int fd = open(path, O_RDONLY);
+        if (fd >= 0)
+            assert_true(fd_read_all(fd, text, sizeof text - 1, &n, NULL));
+        fd_close(&fd);
+    }
+    pid_t hook = (pid_t)strtol(text, NULL, 10);
+    assert_true(hook > 1);
+    kill(f->p.pid, SIGTERM);
+    assert_int_equal(program_wait(&f->p, 1000), 0);
+    uint64_t end = soon(); /* the shell and its sleep: one process group */
+    while (kill(-hook, 0) == 0 && clock_monotonic_us() < end)
+        usleep(1000);
+    assert_int_equal(kill(-hook, 0), -1);
+}
+
+/* ---- what start cannot use ---- */
+
+static void test_a_fifo_is_no_configuration(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    configure_one(f, "");
+    snprintf(path, sizeof path, "%s/tmkms.toml", f->p.folder);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    program_start(&f->p);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "tmkms.toml: is no regular file", 0));
+    assert_int_equal(unlink(path), 0);
+    program_write_config(&f->p);
+    start_and_accept(f);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "reload refused", WAIT_MS));
+    assert_signs(f, f->conn, "one", 1);
+}
+
+static void test_too_few_descriptors_are_told(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    f->p.files_max = 60;
+    program_start(&f->p);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    assert_true(program_says(&f->p, "a process may open 60 files, and tmkms needs", 0));
+    assert_true(program_says(&f->p, "LimitNOFILE=", 0));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -574,6 +635,9 @@ int main(void)
         T(test_sighup_changes_a_policy),
         T(test_a_state_hook_raises_the_floor),
         T(test_a_failing_hook_closes_only_if_told_so),
+        T(test_sigterm_ends_a_hook),
+        T(test_a_fifo_is_no_configuration),
+        T(test_too_few_descriptors_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
