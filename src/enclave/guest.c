@@ -166,6 +166,8 @@ int guest_run(const struct guest_options *options)
     }
     for (int i = 0; i < GUEST_PUSHES_MAX; i++)
         child_stop(&g.pushes[i].child, 0);
+    if (code == EXIT_SUCCESS)
+        log_line(LOG_INFO, log_name, "Shutdown completed successfully");
     fd_close(&g.listener);
     guest_forget_identities(&g);
     core_stop(&g.m);
