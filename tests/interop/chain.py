@@ -162,11 +162,12 @@ def peer_id(ed25519_public):
 
 
 class Key:
-    """A private key file made by tmkms, and its public half in the forms that a chain needs."""
+    """A private key file, made by tmkms when there is none, and its public half in the forms that a chain needs."""
 
     def __init__(self, path):
         self.path = path
-        run([BINARY, "softsign", "keygen", path])
+        if not Path(path).exists():
+            run([BINARY, "softsign", "keygen", path])
         self.comet_json = json.loads(run([BINARY, "pubkey", path, "--format", "comet-json"]))
         self.public = base64.b64decode(self.comet_json["value"])
         self.address = hashlib.sha256(self.public).hexdigest()[:40].upper()
