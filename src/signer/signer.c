@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "aws/aws.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -513,8 +512,7 @@ static bool handle(const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n
 int signer_main(void)
 {
     struct err err;
-    if (!child_start(&err) || !crypto_start(&err) || !aws_start(&err) ||
-        !sandbox_enter(SANDBOX_SIGNER, &err)) {
+    if (!child_start(&err) || !crypto_start(&err) || !sandbox_enter(SANDBOX_SIGNER, &err)) {
         control_fail(CHILD_FD_CONTROL, "the signer process cannot start: %s", err.text);
         return EXIT_FAILURE;
     }
