@@ -36,6 +36,8 @@ static size_t control_size(uint32_t kind)
         [CONTROL_KEYGEN_DONE] = sizeof(struct control_keygen_done),
         [CONTROL_LINK_ASK] = CHAIN_ID_MAX + 1,
         [CONTROL_LINK] = CHAIN_ID_MAX + 1,
+        [CONTROL_DIAL] = sizeof(struct control_dial),
+        [CONTROL_DIALLED] = sizeof(struct control_dialled),
     };
     size_t known = sizeof sizes / sizeof sizes[0];
     return kind < known && sizes[kind] > 0 ? offsetof(struct control, u) + sizes[kind] : 0;
@@ -104,6 +106,10 @@ static bool control_is_sound(const struct control *c)
     case CONTROL_VALIDATOR_ADD:
     case CONTROL_VALIDATOR_DROP:
         return validator_is_sound(&c->u.validator);
+    case CONTROL_DIAL:
+        return TERMINATED(c->u.dial.address);
+    case CONTROL_DIALLED:
+        return true;
     case CONTROL_FAILED:
     case CONTROL_WARNING:
         return TERMINATED(c->u.text);

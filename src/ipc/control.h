@@ -22,6 +22,10 @@
  *                        END                               asks for the same message back: all
  *                                                          before it has been taken in
  *
+ *   session -> monitor   DIAL            control_dial      the unix socket of a validator of the
+ *                                                          configuration: the session cannot connect
+ *   monitor -> session   DIALLED         control_dialled   fd: connected, non-blocking; none: os_error
+ *
  *   In an enclave, where keys are sealed and the state is kept by the parent:
  *   monitor -> signer    NSM                               fd: the security module
  *                        DOCUMENT_ASK                      an attestation document for the signer's own
@@ -73,6 +77,8 @@ enum control_kind {
     CONTROL_KEYGEN_DONE,
     CONTROL_LINK_ASK,
     CONTROL_LINK,
+    CONTROL_DIAL,
+    CONTROL_DIALLED,
 };
 
 enum { CONTROL_TEXT_MAX = 1024 };
@@ -112,6 +118,16 @@ struct control_keygen_done {
     struct control_document document; /* its user_data binds ciphertext and key (doc/keygen.md) */
 };
 
+struct control_dial {
+    uint32_t id;                 /* the session's; comes back with the answer */
+    char address[LINK_TEXT_MAX]; /* as in the configuration */
+};
+
+struct control_dialled {
+    uint32_t id;
+    int32_t os_error; /* 0: connected */
+};
+
 struct control {
     uint32_t kind; /* enum control_kind */
     union {
@@ -124,6 +140,8 @@ struct control {
         struct control_sealed sealed;
         struct control_keygen keygen;
         struct control_keygen_done keygen_done;
+        struct control_dial dial;
+        struct control_dialled dialled;
         char text[CONTROL_TEXT_MAX];
     } u;
 };

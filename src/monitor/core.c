@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "ipc/child.h"
 #include "monitor/chains.h"
+#include "monitor/dial.h"
 #include "monitor/reload.h"
 #include "sandbox/sandbox.h"
 
@@ -59,29 +60,6 @@ static void take_signals(struct monitor *m)
 
 /* ---- talking with the children ---- */
 
-void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms)
-{
-    enum { OWN = 5 };
-    struct pollfd p[OWN + CORE_EXTRA_MAX] = {
-        {.fd = m->signals, .events = POLLIN},
-        {.fd = m->signer.log, .events = POLLIN},
-        {.fd = m->session.log, .events = POLLIN},
-        {.fd = m->signer.control, .events = POLLIN},
-        {.fd = m->session.control, .events = POLLIN},
-    };
-    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
-        p[OWN + i] = extra[i];
-    poll(p, OWN + extra_n, timeout_ms);
-    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
-        extra[i].revents = p[OWN + i].revents;
-    if (p[1].revents != 0 && !child_forward_log(&m->signer))
-        fd_close(&m->signer.log);
-    if (p[2].revents != 0 && !child_forward_log(&m->session))
-        fd_close(&m->session.log);
-    if (p[0].revents != 0)
-        take_signals(m);
-}
-
 static bool is_readable(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -105,45 +83,66 @@ static bool ended_err(const struct child *c, struct err *err)
     return err_set(err, "the %s process closed its control socket", c->role + 1);
 }
 
-/* What a child says unasked: a failure in words, or that it needs a link. */
-static void take_unasked(struct monitor *m, const struct control *msg)
+/* What a child says unasked: a failure in words, or that it needs a connection. */
+static void take_unasked(struct monitor *m, const struct child *from, const struct control *msg)
 {
     if (msg->kind == CONTROL_FAILED)
         log_line(LOG_ERROR, log_name, "%s", msg->u.text);
     else if (msg->kind == CONTROL_LINK_ASK && m->source->give_link != NULL)
         m->source->give_link(m, msg->u.chain_id);
+    else if (msg->kind == CONTROL_DIAL && from == &m->session)
+        dial_answer(m, &msg->u.dial);
 }
 
-static void hear(struct monitor *m, const struct child *c)
+/* A child that never stops talking is not listened to for ever. */
+static void hear(struct monitor *m, struct child *c)
 {
+    enum { AT_ONCE = 64 };
     struct control msg;
     size_t fds_n;
-    while (is_readable(c->control)) {
-        if (control_recv(c->control, &msg, NULL, 0, &fds_n) != 1)
-            return;
-        take_unasked(m, &msg);
+    for (int i = 0; i < AT_ONCE && is_readable(c->control); i++) {
+        int got = control_recv(c->control, &msg, NULL, 0, &fds_n);
+        if (got == 1)
+            take_unasked(m, c, &msg);
+        else if (got == 0 || (errno != EPROTO && errno != EMSGSIZE))
+            fd_close(&c->control);
     }
 }
 
-/* The signer is heard also while the session is waited for; the session's own words can wait. */
-static void wait_for(struct monitor *m, const struct child *from)
+void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms)
 {
-    struct pollfd p[] = {{.fd = from->control, .events = POLLIN},
-        {.fd = m->signer.control, .events = POLLIN}, {.fd = m->signals, .events = POLLIN},
-        {.fd = m->signer.log, .events = POLLIN}, {.fd = m->session.log, .events = POLLIN}};
-    if (poll(p, sizeof p / sizeof p[0], 100) > 0)
-        core_turn(m, NULL, 0, 0);
-    if (from != &m->signer)
+    enum { OWN = 5 };
+    struct pollfd p[OWN + CORE_EXTRA_MAX] = {
+        {.fd = m->signals, .events = POLLIN},
+        {.fd = m->signer.log, .events = POLLIN},
+        {.fd = m->session.log, .events = POLLIN},
+        {.fd = m->signer.control, .events = POLLIN},
+        {.fd = m->session.control, .events = POLLIN},
+    };
+    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
+        p[OWN + i] = extra[i];
+    poll(p, OWN + extra_n, timeout_ms);
+    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
+        extra[i].revents = p[OWN + i].revents;
+    if (p[1].revents != 0 && !child_forward_log(&m->signer))
+        fd_close(&m->signer.log);
+    if (p[2].revents != 0 && !child_forward_log(&m->session))
+        fd_close(&m->session.log);
+    if (p[0].revents != 0)
+        take_signals(m);
+    if (p[3].revents != 0 && m->awaited != &m->signer)
         hear(m, &m->signer);
+    if (p[4].revents != 0 && m->awaited != &m->session)
+        hear(m, &m->session);
 }
 
-bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
+static bool await(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
     int *ret_fd, struct err *err)
 {
     uint64_t deadline = clock_monotonic_us() + ANSWER_US;
     while (clock_monotonic_us() < deadline) {
         if (!is_readable(from->control)) {
-            wait_for(m, from);
+            core_turn(m, NULL, 0, 100);
             if (m->stopping)
                 return err_set(err, "told to end");
             continue;
@@ -156,9 +155,20 @@ bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct 
             return err_set(err, "%s", ret->u.text);
         if (ret->kind == kind)
             return true;
-        take_unasked(m, ret);
+        take_unasked(m, from, ret);
     }
     return err_set(err, "the %s process does not answer", from->role + 1);
+}
+
+bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
+    int *ret_fd, struct err *err)
+{
+    if (from->control < 0)
+        return ended_err(from, err);
+    m->awaited = from;
+    bool ok = await(m, from, kind, ret, ret_fd, err);
+    m->awaited = NULL;
+    return ok;
 }
 
 bool core_await(
@@ -239,8 +249,6 @@ static int bury(struct monitor *m)
 
 int core_watch(struct monitor *m)
 {
-    hear(m, &m->signer);
-    hear(m, &m->session);
     int code = bury(m);
     if (code < 0 && m->session_due_us != 0 && clock_monotonic_us() >= m->session_due_us)
         restart_session(m);

@@ -41,6 +41,7 @@ struct monitor {
     size_t chains_n;
     struct child signer;
     struct child session;
+    const struct child *awaited; /* whose next message somebody waits for, NULL: nobody does */
     int signals;             /* signalfd */
     bool stopping;           /* SIGTERM or SIGINT was seen */
     bool reload_wanted;      /* SIGHUP was seen */
@@ -55,8 +56,9 @@ void core_stop(struct monitor *m);
 /* core_check_descriptors: whether the limit of open files suffices for the configuration. */
 bool core_check_descriptors(const struct config *config, struct err *err) ATTR_MUST_USE;
 
-/* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals. extra: more
- * descriptors to wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
+/* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals, and hears
+ * what the children say unasked: whoever waits in the monitor waits here. extra: more descriptors to
+ * wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
 enum { CORE_EXTRA_MAX = 32 };
 void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms);
 
@@ -69,7 +71,7 @@ bool core_await(struct monitor *m, struct child *from, uint32_t kind, struct con
 bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,
     int *ret_fd, struct err *err) ATTR_MUST_USE;
 
-/* core_watch looks at the children: logs what they say unasked, starts a killed session again. -1 to
+/* core_watch looks at the children: starts a killed session again. -1 to
  * go on, else the exit code of the program. */
 int core_watch(struct monitor *m);
 

@@ -1,6 +1,7 @@
 #include "sandbox/sandbox.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -55,7 +56,6 @@ static const int calls_common[] = {
     SCMP_SYS(restart_syscall),
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
-    SCMP_SYS(tgkill),
     SCMP_SYS(sendto),
     SCMP_SYS(sendmsg),
     SCMP_SYS(recvmsg),
@@ -155,9 +155,16 @@ static bool allow_sockets_of(scmp_filter_ctx ctx, int family)
                SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family)) == 0;
 }
 
+/* abort(3) and pthreads send signals to the own process; nobody needs to send any to another. */
+static bool allow_signals_to_self(scmp_filter_ctx ctx)
+{
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) == 0;
+}
+
 static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
 {
-    if (!ALLOW_LIST(ctx, calls_common) || !allow_plain_memory(ctx))
+    if (!ALLOW_LIST(ctx, calls_common) || !allow_plain_memory(ctx) || !allow_signals_to_self(ctx))
         return false;
     switch (role) {
     case SANDBOX_CONFIG:
@@ -165,31 +172,72 @@ static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
     case SANDBOX_FETCH:
         return ALLOW_LIST(ctx, calls_fetch);
     case SANDBOX_SESSION:
-        return ALLOW_LIST(ctx, calls_session) && allow_sockets_of(ctx, AF_UNIX) &&
-               allow_sockets_of(ctx, AF_INET) && allow_sockets_of(ctx, AF_INET6) &&
-               allow_sockets_of(ctx, AF_VSOCK);
+        return ALLOW_LIST(ctx, calls_session) && allow_sockets_of(ctx, AF_INET) &&
+               allow_sockets_of(ctx, AF_INET6) && allow_sockets_of(ctx, AF_VSOCK);
     case SANDBOX_SIGNER:
         return ALLOW_LIST(ctx, calls_signer) && allow_threads(ctx) && allow_nsm(ctx);
     }
     return false;
 }
 
-static bool drop_capabilities(uint32_t keep_low, struct err *err)
+/* ---- capabilities and identity ---- */
+
+#define CAP_BIT(cap) (1U << (cap))
+
+static bool read_capabilities(struct __user_cap_data_struct ret[2], struct err *err)
 {
-    for (int cap = 0; cap <= 63; cap++)
-        if (!(cap < 32 && (keep_low >> cap & 1)))
-            prctl(PR_CAPBSET_DROP, cap, 0, 0,
-                0); /* fails without CAP_SETPCAP: then there is nothing to drop */
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    return syscall(SYS_capget, &header, ret) == 0 || err_errno(err, "cannot read the capabilities");
+}
+
+/* All that matter are among the lower 32. */
+static bool keep_capabilities(uint32_t keep_low, struct err *err)
+{
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct now[2] = {0};
-    if (syscall(SYS_capget, &header, now) != 0)
-        return err_errno(err, "cannot read the capabilities");
+    if (!read_capabilities(now, err))
+        return false;
     uint32_t low = now[0].permitted & keep_low;
     struct __user_cap_data_struct kept[2] = {
         {.effective = low, .permitted = low, .inheritable = 0}, {0}};
-    if (syscall(SYS_capset, &header, kept) != 0)
-        return err_errno(err, "cannot drop the capabilities");
-    return true;
+    return syscall(SYS_capset, &header, kept) == 0 ||
+           err_errno(err, "cannot drop the capabilities");
+}
+
+/* Fails without CAP_SETPCAP: then there is nothing to drop, as no_new_privs is set. */
+static void keep_bounds(uint32_t keep_low)
+{
+    for (int cap = 0; cap <= 63; cap++)
+        if (!(cap < 32 && (keep_low >> cap & 1)))
+            prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+}
+
+/* Root's files stay root's for a process that has root's number, even without capabilities. A root
+ * that may not change it (a container that dropped everything) has to stay what it is. Changing it
+ * undoes parts of sandbox_harden. */
+static bool become_nobody(struct err *err)
+{
+    enum { NOBODY = 65534 };
+    struct __user_cap_data_struct now[2] = {0};
+    int death_signal = 0;
+    if (!read_capabilities(now, err))
+        return false;
+    if (geteuid() != 0 || (now[0].effective & CAP_BIT(CAP_SETUID)) == 0 ||
+        (now[0].effective & CAP_BIT(CAP_SETGID)) == 0)
+        return true;
+    if (prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0) != 0 || setgroups(0, NULL) != 0 ||
+        setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0)
+        return err_errno(err, "cannot become the user nobody (%d)", NOBODY);
+    return (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 &&
+               prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0) == 0) ||
+           err_errno(err, "cannot harden the process");
+}
+
+static bool give_up_privileges(enum sandbox_role role, struct err *err)
+{
+    uint32_t keep = role == SANDBOX_SIGNER ? CAP_BIT(CAP_DAC_READ_SEARCH) : 0;
+    keep_bounds(keep);
+    return (role != SANDBOX_SESSION || become_nobody(err)) && keep_capabilities(keep, err);
 }
 
 /* A sanitizer build makes system calls of its own: there a forbidden call is logged by the kernel,
@@ -207,10 +255,7 @@ static bool drop_capabilities(uint32_t keep_low, struct err *err)
 
 bool sandbox_enter(enum sandbox_role role, struct err *err)
 {
-    uint32_t keep = role == SANDBOX_SESSION  ? 1U << CAP_DAC_OVERRIDE
-                    : role == SANDBOX_SIGNER ? 1U << CAP_DAC_READ_SEARCH
-                                             : 0;
-    if (!drop_capabilities(keep, err))
+    if (!give_up_privileges(role, err))
         return false;
     scmp_filter_ctx ctx = seccomp_init(FORBIDDEN);
     if (ctx == NULL)

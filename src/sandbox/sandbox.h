@@ -3,8 +3,8 @@
  * sandbox_harden is for every process that may hold a secret or parse hostile bytes: no core files,
  * not dumpable or traceable by others, no new privileges, killed when its parent dies.
  * sandbox_enter drops the capabilities the role does not need and installs its seccomp filter: a
- * system call outside the list ends the process. None of the filters allows opening files, starting
- * programs or making memory executable. */
+ * system call outside the list ends the process. None of the filters of the children allows opening
+ * files, starting programs, making memory executable or signals to other processes. */
 #ifndef TMKMS_SANDBOX_SANDBOX_H
 #define TMKMS_SANDBOX_SANDBOX_H
 
@@ -16,8 +16,7 @@
 enum sandbox_role {
     SANDBOX_CONFIG,  /* reads one descriptor, parses, answers */
     SANDBOX_FETCH,   /* speaks over connections it was given; makes none */
-    SANDBOX_SESSION, /* sockets; keeps CAP_DAC_OVERRIDE, for connect(2) to a node's unix socket only
-                      */
+    SANDBOX_SESSION, /* sockets of the network, and those it was given; root becomes nobody */
     SANDBOX_SIGNER,  /* threads, state file descriptors; no sockets but those it was given; keeps
                         CAP_DAC_READ_SEARCH, which with this filter only lets it stat(2) */
 };

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "ipc/control.h"
 
 /* A lookup outlives the dial that gave it up: libevent calls back once more after a cancel. */
 struct dial_lookup {
@@ -56,14 +57,19 @@ static void set_tcp_options(int fd)
         setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
-static void attempt_failed(struct dial *dial, int os_error)
+static void explain(struct dial *dial, int os_error)
 {
-    event_del(&dial->writable);
-    fd_close(&dial->fd);
     if (os_error == ETIMEDOUT)
         err_set(&dial->why, "I/O error: no connection within %u ms", dial->timing->connect_ms);
     else
         err_set(&dial->why, "I/O error: %s (os error %d)", strerror(os_error), os_error);
+}
+
+static void attempt_failed(struct dial *dial, int os_error)
+{
+    event_del(&dial->writable);
+    fd_close(&dial->fd);
+    explain(dial, os_error);
     connect_next(dial);
 }
 
@@ -94,8 +100,7 @@ static bool has_started(struct dial *dial, size_t i)
     dial->fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (dial->fd < 0)
         return false;
-    if (to->sa_family != AF_UNIX)
-        set_tcp_options(dial->fd);
+    set_tcp_options(dial->fd);
     return connect(dial->fd, to, dial->address_len[i]) == 0 || errno == EINPROGRESS;
 }
 
@@ -129,13 +134,6 @@ static void add_address(struct dial *dial, const void *address, size_t n)
         return;
     memcpy(&dial->address[dial->addresses_n], address, n);
     dial->address_len[dial->addresses_n++] = (socklen_t)n;
-}
-
-static void add_unix(struct dial *dial)
-{
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    snprintf(sun.sun_path, sizeof sun.sun_path, "%s", dial->to->path);
-    add_address(dial, &sun, sizeof sun);
 }
 
 static bool add_literal(struct dial *dial)
@@ -208,6 +206,48 @@ static bool lookup_is_fresh(const struct dial *dial)
            clock_monotonic_us() - dial->looked_up_us < (uint64_t)dial->timing->lookup_ms * 1000;
 }
 
+/* ---- what the monitor connects ---- */
+
+static bool needs_monitor(const struct dial *dial)
+{
+    return dial->to->kind == LINK_UNIX ||
+           (dial->to->kind == LINK_VSOCK && dial->vsock->uds[0] != '\0');
+}
+
+static void monitor_failed(struct dial *dial, int os_error)
+{
+    dial->asked = 0;
+    explain(dial, os_error);
+    finish(dial, -1);
+}
+
+static void ask_monitor(struct dial *dial)
+{
+    static uint32_t last_id;
+    struct control ask = {.kind = CONTROL_DIAL};
+    last_id += last_id == UINT32_MAX ? 2 : 1;
+    ask.u.dial.id = dial->asked = last_id;
+    memcpy(ask.u.dial.address, dial->to->text, sizeof ask.u.dial.address);
+    dial->deadline_us = in_ms(dial->timing->connect_ms);
+    if (!control_send(dial->monitor, &ask, NULL, 0))
+        monitor_failed(dial, errno);
+}
+
+bool dial_answered(struct dial *dial, uint32_t id, int fd, int os_error)
+{
+    if (dial->asked == 0 || dial->asked != id)
+        return false;
+    if (fd < 0) {
+        monitor_failed(dial, os_error);
+    } else {
+        dial->asked = 0;
+        finish(dial, fd);
+    }
+    return true;
+}
+
+/* ---- starting and ending ---- */
+
 static void start_vsock(struct dial *dial)
 {
     dial->fd = vsock_dial_parent_start(dial->vsock, dial->to->vsock_port, &dial->why);
@@ -219,6 +259,10 @@ static void start_vsock(struct dial *dial)
 
 void dial_start(struct dial *dial)
 {
+    if (needs_monitor(dial)) {
+        ask_monitor(dial);
+        return;
+    }
     if (dial->to->kind == LINK_VSOCK) {
         start_vsock(dial);
         return;
@@ -230,20 +274,20 @@ void dial_start(struct dial *dial)
         return;
     }
     dial->addresses_n = 0;
-    if (dial->to->kind == LINK_UNIX) {
-        add_unix(dial);
+    if (add_literal(dial))
         connect_next(dial);
-    } else if (add_literal(dial)) {
-        connect_next(dial);
-    } else {
+    else
         look_up(dial);
-    }
 }
 
 void dial_sweep(struct dial *dial, uint64_t now_us)
 {
     if (dial->deadline_us == 0 || now_us < dial->deadline_us)
         return;
+    if (dial->asked != 0) {
+        monitor_failed(dial, ETIMEDOUT);
+        return;
+    }
     if (dial->lookup == NULL) {
         attempt_failed(dial, ETIMEDOUT);
         return;
@@ -261,5 +305,6 @@ void dial_stop(struct dial *dial)
     if (dial->fd >= 0)
         event_del(&dial->writable);
     fd_close(&dial->fd);
+    dial->asked = 0;
     dial->deadline_us = 0;
 }

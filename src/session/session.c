@@ -143,7 +143,8 @@ static void validator_add(struct session *s, const struct config_validator *conf
         control_fail(s->control_fd, "[%s@%s] %s", config->chain_id, config->address.text, err.text);
         return;
     }
-    struct validator *v = validator_new(config, identity, s->base, s->dns, &s->vsock, s->timing);
+    struct validator *v =
+        validator_new(config, identity, s->base, s->dns, &s->vsock, s->control_fd, s->timing);
     if (v == NULL) {
         signing_key_free(identity);
         control_fail(
@@ -155,6 +156,16 @@ static void validator_add(struct session *s, const struct config_validator *conf
     struct chain *chain = find_chain(s, config->chain_id);
     if (chain != NULL)
         validator_start(v, chain);
+}
+
+/* A dial that was given up meanwhile has nobody who wants the answer. */
+static void dialled(struct session *s, const struct control_dialled *answer, int *fd)
+{
+    for (struct validator *v = s->validators; v != NULL; v = v->next)
+        if (dial_answered(&v->dial, answer->id, *fd, answer->os_error)) {
+            *fd = -1;
+            return;
+        }
 }
 
 static void validator_drop(struct session *s, const struct config_validator *config)
@@ -181,6 +192,8 @@ static void handle(struct session *s, const struct control *msg, int fds[FD_PASS
         validator_add(s, &msg->u.validator, fds[0]);
     else if (msg->kind == CONTROL_VALIDATOR_DROP)
         validator_drop(s, &msg->u.validator);
+    else if (msg->kind == CONTROL_DIALLED)
+        dialled(s, &msg->u.dialled, &fds[0]);
     else if (msg->kind == CONTROL_END)
         (void)!control_send(s->control_fd, msg, NULL, 0); /* all before it has been taken in */
     else

@@ -7,7 +7,8 @@
  *   a channel that ends closes the chain's connections; a new one (CONTROL_CHAIN_ADD_S) revives
  * them a validator that is dropped ends after the request it waits for
  *
- * Validators behind vsock are dialled as TMKMS_VSOCK_UDS says (link/vsock.h).
+ * Unix sockets are connected by the monitor, which is asked each time; so are validators behind vsock when
+ * TMKMS_VSOCK_UDS names its stand-in (link/vsock.h).
  *
  * One thread and one event loop; nothing blocks, and the work done for one event is bounded, so
  * that one validator never delays another. */

@@ -392,7 +392,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 /* ---- the monitor's side ---- */
 
 struct validator *validator_new(const struct config_validator *config, struct signing_key *identity,
-    struct event_base *base, struct evdns_base *dns, const struct vsock *vsock,
+    struct event_base *base, struct evdns_base *dns, const struct vsock *vsock, int monitor,
     const struct session_timing *timing)
 {
     struct validator *v = calloc(1, sizeof *v);
@@ -410,6 +410,7 @@ struct validator *validator_new(const struct config_validator *config, struct si
         .dns = dns,
         .timing = timing,
         .vsock = vsock,
+        .monitor = monitor,
         .to = &v->config.address,
         .done = on_dialled,
         .owner = v};

@@ -74,7 +74,7 @@ struct validator {
 /* validator_new copies config and takes the identity over, borrows the rest; it starts PARKED. NULL:
  * no memory. */
 struct validator *validator_new(const struct config_validator *config, struct signing_key *identity,
-    struct event_base *base, struct evdns_base *dns, const struct vsock *vsock,
+    struct event_base *base, struct evdns_base *dns, const struct vsock *vsock, int monitor,
     const struct session_timing *timing);
 /* Closes and frees at once; must not wait for the signer. */
 void validator_free(struct validator *v);

@@ -190,9 +190,41 @@ static void test_the_children_are_confined(void **state)
     const char *caps = getuid() == 0 ? "0000000000000004" : "0000000000000000";
     assert_status(signer, "CapPrm", caps);
     assert_status(signer, "CapEff", caps);
+    assert_status(session, "CapPrm", "0000000000000000");
+    assert_status(session, "CapEff", "0000000000000000");
+    if (getuid() == 0) {
+        assert_status(session, "Uid", "65534\t65534\t65534\t65534");
+        assert_status(session, "Gid", "65534\t65534\t65534\t65534");
+        assert_status(session, "Groups", " ");
+    }
     assert_int_equal(program_child(&f->p, "@config"), 0);
     /* input, output, error, control, log, the state file, the channel */
     assert_int_equal(count_descriptors(signer), 7);
+}
+
+/* The session has nobody's rights, the node's socket is open to its owner alone: the monitor connects. */
+static void test_a_private_socket_is_dialled(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    configure_one(f, "");
+    snprintf(path, sizeof path, "%s/node.sock", f->p.folder);
+    assert_int_equal(chmod(path, 0600), 0);
+    if (getuid() == 0)
+        assert_int_equal(chown(path, 65533, 65533), 0);
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
+    /* A node that hangs up is dialled again at once. */
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < 20; i++) {
+        node_hang_up(f->conn);
+        uint64_t began = clock_monotonic_us();
+        f->conn = accept_signer(f->node);
+        uint64_t took = clock_monotonic_us() - began;
+        best = took < best ? took : best;
+        assert_signs(f, f->conn, "one", 2 + i);
+    }
+    assert_in_range(best, 0, 5000);
 }
 
 static void test_sigterm_ends_everything_within_a_second(void **state)
@@ -618,6 +650,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_it_signs_over_unix_tcp_and_noise),
         T(test_the_children_are_confined),
+        T(test_a_private_socket_is_dialled),
         T(test_sigterm_ends_everything_within_a_second),
         T(test_the_children_die_with_a_killed_monitor),
         T(test_a_killed_session_is_started_again),

@@ -13,12 +13,15 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "sandbox/sandbox.h"
+
+static pid_t test_pid;
 
 /* Runs act() in a child in the given role; the wait status. */
 static int run_in(enum sandbox_role role, void (*act)(void))
@@ -78,6 +81,21 @@ static void act_fork(void)
 static void act_inet_socket(void)
 {
     (void)!socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static void act_unix_socket(void)
+{
+    (void)!socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static void act_signal_another(void)
+{
+    syscall(SYS_tgkill, test_pid, test_pid, 0);
+}
+
+static void act_kill_another(void)
+{
+    kill(test_pid, 0);
 }
 
 static void act_packet_socket(void)
@@ -154,6 +172,24 @@ static void test_only_the_session_makes_sockets(void **state)
     assert_forbidden(SANDBOX_CONFIG, act_inet_socket);
 }
 
+static void test_the_session_makes_no_unix_sockets(void **state)
+{
+    (void)state;
+    for (enum sandbox_role role = SANDBOX_CONFIG; role <= SANDBOX_SIGNER; role++)
+        assert_forbidden(role, act_unix_socket);
+}
+
+static void test_signals_go_to_oneself_only(void **state)
+{
+    (void)state;
+    for (enum sandbox_role role = SANDBOX_CONFIG; role <= SANDBOX_SIGNER; role++) {
+        assert_forbidden(role, act_signal_another);
+        assert_forbidden(role, act_kill_another);
+        int status = run_in(role, abort);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    }
+}
+
 static void test_only_the_signer_flushes_files(void **state)
 {
     (void)state;
@@ -204,9 +240,12 @@ int main(void)
 #ifdef SANITIZED
     return 77; /* the sanitizers' own system calls are not in the filters */
 #endif
+    test_pid = getpid();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_role_opens_files_or_starts_programs),
         cmocka_unit_test(test_only_the_session_makes_sockets),
+        cmocka_unit_test(test_the_session_makes_no_unix_sockets),
+        cmocka_unit_test(test_signals_go_to_oneself_only),
         cmocka_unit_test(test_only_the_signer_flushes_files),
         cmocka_unit_test(test_no_role_forks),
         cmocka_unit_test(test_harden_forbids_dumps_and_new_privileges),

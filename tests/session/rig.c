@@ -44,7 +44,10 @@ int rig_setup(void **state)
     struct rig *r = calloc(1, sizeof *r);
     static const uint8_t seed[ED25519_SEED_LEN] = {7};
     r->timing = timing_for_tests;
-    r->control = r->log_fd = -1;
+    r->control = r->log_fd = r->heard[0] = r->heard[1] = -1;
+    pthread_mutex_init(&r->lock, NULL);
+    r->monitor.config.validators =
+        calloc(CONFIG_VALIDATORS_MAX, sizeof *r->monitor.config.validators);
     r->log = calloc(1, LOG_CAP);
     r->blob = malloc(SIGN_BLOB_MAX);
     snprintf(r->folder, sizeof r->folder, "/tmp/session.XXXXXX");
@@ -61,21 +64,49 @@ int rig_teardown(void **state)
     int code = 0;
     if (r->pid > 0) {
         uint64_t began = clock_monotonic_us();
-        fd_close(&r->control);
+        rig_hang_up(r);
         code = rig_wait_end(r);
         if (clock_monotonic_us() - began > 1000000)
             code = -2;
     }
     if (code != 0)
         fprintf(stderr, "the session ended with %d; its log:\n%s", code, r->log);
-    fd_close(&r->control);
+    rig_hang_up(r);
     fd_close(&r->log_fd);
+    fd_close_pair(&r->heard);
+    free(r->monitor.config.validators);
     signing_key_free(r->consensus);
     rmdir(r->folder);
     free(r->log);
     free(r->blob);
     free(r);
     return code;
+}
+
+static void *relay(void *arg)
+{
+    struct rig *r = arg;
+    struct control msg;
+    int fds[FD_PASS_MAX];
+    size_t fds_n = 0;
+    while (control_recv(r->control, &msg, fds, FD_PASS_MAX, &fds_n) == 1) {
+        pthread_mutex_lock(&r->lock);
+        if (msg.kind == CONTROL_DIAL && !r->dials_by_hand)
+            dial_answer(&r->monitor, &msg.u.dial);
+        else
+            (void)!control_send(r->heard[1], &msg, fds, fds_n);
+        pthread_mutex_unlock(&r->lock);
+    }
+    return NULL;
+}
+
+void rig_hang_up(struct rig *r)
+{
+    if (r->control < 0)
+        return;
+    shutdown(r->control, SHUT_RDWR);
+    pthread_join(r->relay, NULL);
+    fd_close(&r->control);
 }
 
 void rig_start(struct rig *r, bool is_sandboxed)
@@ -98,6 +129,9 @@ void rig_start(struct rig *r, bool is_sandboxed)
     close(log_pair[1]);
     r->control = control[0];
     r->log_fd = log_pair[0];
+    r->monitor.session.control = r->control;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, r->heard), 0);
+    assert_int_equal(pthread_create(&r->relay, NULL, relay, r), 0);
 }
 
 int rig_wait_end(struct rig *r)
@@ -178,6 +212,9 @@ void rig_add(struct rig *r, const struct config_validator *v)
 {
     struct control msg = {.kind = CONTROL_VALIDATOR_ADD};
     memcpy(&msg.u.validator, v, sizeof *v);
+    pthread_mutex_lock(&r->lock);
+    r->monitor.config.validators[r->monitor.config.validators_n++] = *v;
+    pthread_mutex_unlock(&r->lock);
     tell(r, &msg, link_address_needs_identity(&v->address) ? identity_file() : -1);
 }
 
@@ -190,11 +227,17 @@ void rig_drop(struct rig *r, const struct config_validator *v)
 
 void rig_heard(struct rig *r, struct control *ret)
 {
-    struct pollfd p = {.fd = r->control, .events = POLLIN};
+    struct pollfd p = {.fd = r->heard[0], .events = POLLIN};
     int fds[FD_PASS_MAX];
     size_t fds_n = 0;
     assert_int_equal(poll(&p, 1, WAIT_MS), 1);
-    assert_int_equal(control_recv(r->control, ret, fds, FD_PASS_MAX, &fds_n), 1);
+    assert_int_equal(control_recv(r->heard[0], ret, fds, FD_PASS_MAX, &fds_n), 1);
+}
+
+void rig_dialled(struct rig *r, uint32_t id, int fd, int os_error)
+{
+    struct control msg = {.kind = CONTROL_DIALLED, .u.dialled = {.id = id, .os_error = os_error}};
+    tell(r, &msg, fd);
 }
 
 static void read_log(struct rig *r)

@@ -11,11 +11,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/types.h>
 
 #include "ipc/control.h"
 #include "ipc/request.h"
+#include "monitor/dial.h"
 #include "node/node.h"
 #include "session/session.h"
 
@@ -26,6 +28,12 @@ struct rig {
     char folder[64];
     pid_t pid;
     int control, log_fd;
+    /* A thread answers the session's dials, as the monitor does; all else it says is for rig_heard. */
+    bool dials_by_hand; /* set before rig_start: dials are for rig_heard too */
+    pthread_t relay;
+    pthread_mutex_t lock; /* guards monitor */
+    struct monitor monitor;
+    int heard[2];
     char *log; /* every line so far */
     size_t log_n;
     struct signing_key *consensus;
@@ -50,6 +58,10 @@ void rig_add(struct rig *r, const struct config_validator *v);
 void rig_drop(struct rig *r, const struct config_validator *v);
 /* The next message from the session; fails the test when none comes. */
 void rig_heard(struct rig *r, struct control *ret);
+/* The answer to a dial, by hand; fd: closed, -1: none. */
+void rig_dialled(struct rig *r, uint32_t id, int fd, int os_error);
+/* The monitor is gone. */
+void rig_hang_up(struct rig *r);
 
 /* Log lines: waits until the text has come at least times times. */
 void rig_log_has(struct rig *r, const char *text, unsigned times);

@@ -427,7 +427,7 @@ static void test_ends_at_once_with_a_request_in_flight(void **state)
     struct sign_request taken;
     rig_send(s.conn, WIRE_P1, &vote);
     signer_take(r, s.channel, &taken);
-    fd_close(&r->control);
+    rig_hang_up(r);
     uint64_t began = clock_monotonic_us();
     assert_int_equal(rig_wait_end(r), 0);
     assert_true(clock_monotonic_us() - began < 1000000);

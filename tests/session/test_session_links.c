@@ -2,6 +2,8 @@
 #include "session/rig.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,14 +133,13 @@ static void test_vsock(void **state)
     snprintf(uds, sizeof uds, "%s/vm", r->folder);
     setenv("TMKMS_VSOCK_UDS", uds, 1);
     rig_start(r, !UNDER_SANITIZER);
-    unsetenv("TMKMS_VSOCK_UDS");
     struct config_validator v = rig_validator(chain, "unix:///unused");
     memset(&v.address, 0, sizeof v.address);
     v.address.vsock_port = 5555;
     link_address_set_vsock(&v.address);
     int channel = rig_chain(r, chain);
     rig_add(r, &v);
-    rig_log_has(r, "vm_5555: No such file or directory", 1);
+    rig_log_has(r, "No such file or directory", 1);
     struct node_listener *l = rig_listen(r, "vm_5555");
     for (int i = 0; i < 3; i++) {
         struct node_conn *c = rig_accept(l);
@@ -148,6 +149,7 @@ static void test_vsock(void **state)
     node_unlisten(l);
     rig_log_has(r, "[test-1@vsock://3:5555] connected to validator successfully", 1);
     assert_int_equal(rig_log_count(r, "unverified"), 0);
+    unsetenv("TMKMS_VSOCK_UDS");
     close(channel);
 }
 
@@ -272,6 +274,89 @@ static void test_no_answer_to_the_connect(void **state)
     close(channel);
 }
 
+static uint32_t hear_dial(struct rig *r, const char *address)
+{
+    struct control msg;
+    rig_heard(r, &msg);
+    assert_int_equal(msg.kind, CONTROL_DIAL);
+    assert_string_equal(msg.u.dial.address, address);
+    return msg.u.dial.id;
+}
+
+/* The monitor connects; one that is slow, silent or confused costs one attempt, and no descriptor. */
+static void test_answers_to_dials(void **state)
+{
+    struct rig *r = *state;
+    r->dials_by_hand = true;
+    r->timing.connect_ms = 200;
+    rig_start(r, !UNDER_SANITIZER);
+    struct config_validator v = rig_validator(chain, "unix:///node");
+    int channel = rig_chain(r, chain), pair[2];
+    char byte;
+    rig_add(r, &v);
+    rig_dialled(r, hear_dial(r, v.address.text), -1, EACCES);
+    rig_log_has(r, "I/O error: Permission denied (os error 13)", 1);
+    uint32_t late = hear_dial(r, v.address.text), next = hear_dial(r, v.address.text);
+    assert_int_not_equal(late, next);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    rig_dialled(r, late, pair[1], 0); /* too late: closed */
+    assert_int_equal(read(pair[0], &byte, 1), 0);
+    close(pair[0]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    rig_dialled(r, next + 1000, pair[1], 0); /* asked by nobody: closed */
+    assert_int_equal(read(pair[0], &byte, 1), 0);
+    close(pair[0]);
+    next = hear_dial(r, v.address.text);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    rig_dialled(r, next, pair[1], 0);
+    rig_log_has(r, "[test-1@unix:///node] connected to validator successfully", 1);
+    /* A validator that is dropped while it dials takes no answer. */
+    close(pair[0]);
+    next = hear_dial(r, v.address.text);
+    rig_drop(r, &v);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    rig_dialled(r, next, pair[1], 0);
+    assert_int_equal(read(pair[0], &byte, 1), 0);
+    close(pair[0]);
+    close(channel);
+}
+
+/* Only what stands in the configuration is dialled, whatever the session asks for. */
+static void test_only_configured_paths_are_dialled(void **state)
+{
+    struct rig *r = *state;
+    struct node_listener *l = rig_listen(r, "node");
+    int pair[2], fds[FD_PASS_MAX];
+    size_t fds_n;
+    struct control msg;
+    struct config_validator v = rig_validator(chain, node_address(l)),
+                            tcp = rig_validator(chain, "tcp://127.0.0.1:1");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    struct monitor m = {.session.control = pair[0], .config = {.validators = &v, .validators_n = 1}};
+    struct control_dial ask = {.id = 7};
+    snprintf(ask.address, sizeof ask.address, "%s", node_address(l));
+    dial_answer(&m, &ask);
+    assert_int_equal(control_recv(pair[1], &msg, fds, FD_PASS_MAX, &fds_n), 1);
+    assert_int_equal(msg.kind, CONTROL_DIALLED);
+    assert_true(fds_n == 1 && msg.u.dialled.id == 7 && msg.u.dialled.os_error == 0);
+    assert_true((fcntl(fds[0], F_GETFL) & O_NONBLOCK) != 0);
+    close(fds[0]);
+    static const char *const refused[] = {"unix:///run/docker.sock", "", "tcp://127.0.0.1:1"};
+    for (int i = 0; i < 3; i++) {
+        m.config.validators = i == 2 ? &tcp : &v;
+        snprintf(ask.address, sizeof ask.address, "%s", refused[i]);
+        dial_answer(&m, &ask);
+        assert_int_equal(control_recv(pair[1], &msg, fds, FD_PASS_MAX, &fds_n), 1);
+        assert_true(fds_n == 0 && msg.u.dialled.os_error == EACCES);
+    }
+    /* A session that does not read stops nobody. */
+    for (int i = 0; i < 5000; i++)
+        dial_answer(&m, &ask);
+    close(pair[0]);
+    close(pair[1]);
+    node_unlisten(l);
+}
+
 static void test_a_bad_identity_file(void **state)
 {
     struct rig *r = *state;
@@ -306,6 +391,8 @@ int main(void)
         SESSION_TEST(test_handshake_garbage),
         SESSION_TEST(test_an_unknown_name),
         SESSION_TEST(test_no_answer_to_the_connect),
+        SESSION_TEST(test_answers_to_dials),
+        SESSION_TEST(test_only_configured_paths_are_dialled),
         SESSION_TEST(test_a_bad_identity_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
