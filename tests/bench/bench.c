@@ -2,6 +2,7 @@
  * it.
  *
  *   tmkms-load floor FILE SECONDS       the floor: in-place 4 KiB pwrite + fdatasync
+ *   tmkms-load hops SECONDS             a request and its answer between two processes: two hops
  *   tmkms-load nodes LINE ADDRESS...    one node for each address, chain ids bench-0, bench-1, ...
  *
  * `nodes` prints `address CHAIN ADDRESS` for each, waits until the signer has connected to all,
@@ -18,13 +19,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "bench/load.h"
 
-enum { TARGETS_MAX = 256, BLOCK = 4096, DOWN_US = 1000 * 1000 };
+enum { TARGETS_MAX = 256, BLOCK = 4096, HOP_BYTES = 200, DOWN_US = 1000 * 1000 };
 
 static struct target targets[TARGETS_MAX];
 static unsigned targets_n;
@@ -58,6 +60,49 @@ static int floor_run(const char *path, uint64_t duration_us)
     samples_print(&samples, "floor", clock_monotonic_us() - start);
     samples_free(&samples);
     fd_close(&fd);
+    return 0;
+}
+
+/* ---- two hops over a unix socket ---- */
+
+static int hops_answer(int fd)
+{
+    uint8_t message[HOP_BYTES];
+    while (fd_read_exact(fd, message, sizeof message))
+        if (!fd_write_exact(fd, message, sizeof message))
+            return 1;
+    return 0;
+}
+
+static int hops_run(uint64_t duration_us)
+{
+    int pair[2];
+    uint8_t message[HOP_BYTES] = {0};
+    struct samples samples;
+
+    pid_t child = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 ? fork() : -1;
+    if (child < 0) {
+        perror("hops");
+        return 1;
+    }
+    fd_close(child == 0 ? &pair[0] : &pair[1]);
+    if (child == 0)
+        _exit(hops_answer(pair[1]));
+    samples_init(&samples);
+    uint64_t start = clock_monotonic_us();
+    for (uint64_t now = start; now < start + duration_us;) {
+        if (!fd_write_exact(pair[0], message, sizeof message) ||
+            !fd_read_exact(pair[0], message, sizeof message)) {
+            perror("hops");
+            return 1;
+        }
+        uint64_t after = clock_monotonic_us();
+        samples_add(&samples, after - now);
+        now = after;
+    }
+    samples_print(&samples, "hops", clock_monotonic_us() - start);
+    samples_free(&samples);
+    fd_close(&pair[0]);
     return 0;
 }
 
@@ -184,9 +229,12 @@ int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "floor") == 0)
         return floor_run(argv[2], (uint64_t)strtoul(argv[3], NULL, 10) * 1000000);
+    if (argc == 3 && strcmp(argv[1], "hops") == 0)
+        return hops_run((uint64_t)strtoul(argv[2], NULL, 10) * 1000000);
     if (argc >= 4 && argc - 3 <= TARGETS_MAX && strcmp(argv[1], "nodes") == 0)
         return nodes_run(
             strcmp(argv[2], "p2") == 0 ? WIRE_P2 : WIRE_P1, argv + 3, (unsigned)argc - 3);
-    fprintf(stderr, "usage: %s floor FILE SECONDS | nodes p1|p2 ADDRESS...\n", argv[0]);
+    fprintf(
+        stderr, "usage: %s floor FILE SECONDS | hops SECONDS | nodes p1|p2 ADDRESS...\n", argv[0]);
     return 2;
 }

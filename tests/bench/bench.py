@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """`make bench`: measures the signer and prints a table; the raw figures go to build/bench.json.
 
-A C program plays the nodes (tests/bench/bench.c). Beside every durable figure stands the floor, an in-place 4 KiB write
+A C program plays the nodes (tests/bench/bench.c). The enclave path is measured
+with stand-ins for vsock and KMS. Beside every durable figure stands the floor, an in-place 4 KiB write
 and fdatasync on the same file system, measured in turns with it. Nothing here passes or fails.
 
 BENCH_SECONDS  length of one measurement (3)
@@ -20,14 +21,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/interop"))
+sys.path[:0] = [str(ROOT / "tests/interop"), str(ROOT / "tests/nitro")]
 
 import chain as chains  # noqa: E402
+import e2e_rig  # noqa: E402
 
 SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
 ROUNDS = 3
 OPEN_RATE = 5
 RECONNECTS, RESTARTS = 200, 5
+HOPS, SIGNATURE_US = 6, 20
 BUSY = 0.7  # load average
 RUST_VERSION = "0.15.0"
 SETUPS = {"disk": [("unix", 1), ("tcp", 1), ("tcp", 8), ("tcp", 64)], "tmpfs": [("unix", 1), ("tcp", 1)]}
@@ -91,6 +94,25 @@ class Ours:
         return signer.process
 
 
+class Enclave:
+    """The enclave process behind stand-ins for vsock: node, proxy, enclave, and its state through persist."""
+
+    name, durable = "tmkms, enclave path", True
+
+    def start(self, workspace, nodes):
+        rig = e2e_rig.Rig(workspace)
+        rig.socket = Path(nodes[0].signer_address().removeprefix("unix://"))
+        rig.proxy.argv[rig.proxy.argv.index("-u") + 1] = str(rig.socket)
+        rig.enclave.argv.remove("-v")
+        rig.start()
+        key = chains.Key(rig.folder / "signing.key")
+        rig.write_config(rig.seal(key.path), key.public.hex(), chain=nodes[0].chain_id)
+        rig.init_state(key, nodes[0].chain_id)
+        rig.start_parent()
+        rig.push().must_be_ready()
+        return rig.enclave
+
+
 class Rust:
     """The Rust tmkms allows one consensus key, so all chains share it."""
 
@@ -119,6 +141,11 @@ class Rust:
 def floor(folder):
     line = chains.run([LOAD, "floor", folder / "floor", SECONDS], SECONDS + 30)
     return json.loads(line)
+
+
+def hop_us():
+    """Half of the median round trip between two processes."""
+    return json.loads(chains.run([LOAD, "hops", 1]))["p50_us"] / 2
 
 
 def median_of(rounds):
@@ -188,8 +215,9 @@ class Bench:
             floors.append(floor(workspace.folder))
             loads.append(load.ask(f"closed {count} {SECONDS}"))
         low = median_of(floors)
+        more = {"hop_us": hop_us()} if isinstance(signer, Enclave) else {}
         self.add(signer, store, link, count, "closed", median_of(loads), floor_p50_us=low["p50_us"],
-                 floor_p99_us=low["p99_us"])
+                 floor_p99_us=low["p99_us"], **more)
         if count > 1:
             self.add(signer, store, link, count, "open", load.ask(f"open {count} {SECONDS * 2} {OPEN_RATE}"))
         else:
@@ -200,12 +228,20 @@ class Bench:
             self.add(signer, store, link, count, "restart", load.ask(f"restart {RESTARTS}"))
 
 
+def words_of_hops(row):
+    """Six hops: node, proxy, session, signer, and to the store and back; and one signature."""
+    if "hop_us" not in row:
+        return ""
+    target = row["floor_p50_us"] + HOPS * row["hop_us"] + SIGNATURE_US
+    return f"   floor + {HOPS} hops of {row['hop_us']:.0f} us + one signature: {target:.0f}"
+
+
 def words(row):
     where = f"{row['signer']:<20} {row['store']:<6} {row['link']:<5} {row['chains']:>3} chains  "
     if row["what"] == "closed":
         return (where + f"p50 {row['p50_us']:>6.0f} us   p99 {row['p99_us']:>6.0f} us   {row['per_second']:>7.0f}/s   "
                 f"floor p50 {row['floor_p50_us']:.0f}, p99 {row['floor_p99_us']:.0f}   "
-                f"{row['p50_us'] / row['floor_p50_us']:.2f} x floor")
+                f"{row['p50_us'] / row['floor_p50_us']:.2f} x floor" + words_of_hops(row))
     if row["what"] == "open":
         return (where + f"p50 {row['p50_us']:>6.0f} us   p99 {row['p99_us']:>6.0f} us   open loop, {OPEN_RATE} requests/s a chain")
     if row["what"] == "memory":
@@ -263,6 +299,11 @@ def main():
             for store, folder in stores:
                 for link, count in (("unix", 1), ("tcp", 1)) + ((("tcp", 8), ("tcp", 64)) if store == "disk" else ()):
                     bench.run(signer, store, folder, link, count)
+        for store, folder in stores:
+            try:
+                bench.run(Enclave(), store, folder, "unix", 1)
+            except e2e_rig.Skip as why:
+                print(f"skipped: the enclave path: {why}")
     except chains.Failure as why:
         print(f"error: {why}", file=sys.stderr)
         return 1

@@ -73,21 +73,22 @@ def kill(pid):
 
 
 def name_of(pid):
+    """Its role, or its command; nothing for a process that is dead already."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return next((w.decode() for w in words if w.startswith(b"@")), Path(words[0].decode()).name)
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     except OSError:
-        return "?"
+        return ""
+    return next((w for w in words if w.startswith("@")), words[2] if words[1:2] == ["nitro"] else Path(words[0]).name)
 
 
 def victims(rig):
     """One process of all that run now: enclave monitor and children, the parent's commands."""
     return [pid for process in (rig.enclave, rig.persist, rig.proxy, rig.kms_proxy) if process.code() is None
-            for pid in children(process.popen.pid)]
+            for pid in children(process.popen.pid) if name_of(pid)]
 
 
 def kills_at_random(workspace):
-    """One or two processes die each time, at a random moment; the node itself is one of them."""
+    """One to three processes die each time, at random moments; the node itself is one of them."""
     rig, key = sealed_rig(workspace)
     rig.push().must_be_ready()
     node, supervisor = Asker(rig.socket, "test-enclave"), Supervisor(rig)
@@ -97,7 +98,8 @@ def kills_at_random(workspace):
     try:
         for _ in range(KILLS):
             time.sleep(chance.random() * 0.03)
-            for _ in range(chance.choice((1, 1, 2))):
+            for again in range(chance.choice((1, 1, 2, 3))):
+                time.sleep(again * chance.random() * 0.1)  # the next one dies while the others come back
                 pid = chance.choice([0, *victims(rig)])
                 name = "node" if pid == 0 else name_of(pid)
                 killed[name] = killed.get(name, 0) + 1
@@ -116,7 +118,8 @@ def kills_at_random(workspace):
     signatures = node.finish()
     took.sort()
     slow = [t for t in took if t > RESUME_SECONDS]
-    words = (f"{KILLS} kills of {', '.join(f'{n} {c}' for c, n in sorted(killed.items()))}; {signatures.count} signatures to "
+    killed.pop("", None)  # dead before we came
+    words = (f"{sum(killed.values())} kills of {', '.join(f'{name} {n}' for name, n in sorted(killed.items()))}; {signatures.count} signatures to "
              f"height {node.height}, {signatures.refusals} conflicting requests refused; signing again after p50 "
              f"{took[len(took) // 2] * 1000:.0f} ms, max {took[-1] * 1000:.0f} ms; {supervisor.pushes} pushes")
     if slow:
@@ -128,6 +131,8 @@ def settle(rig, supervisor):
     """Until everything runs again and the enclave has its config."""
     deadline = time.monotonic() + HUNG_SECONDS
     while any(p.code() is not None for p in supervisor.processes) or supervisor.needs_push:
+        if rig.kms.code() is not None:
+            raise Failure(f"the KMS of the test ended with {rig.kms.code()}, which no scenario asks for")
         if time.monotonic() > deadline:
             raise Failure("the processes did not come back")
         time.sleep(SUPERVISE_SECONDS)

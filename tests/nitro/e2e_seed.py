@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 
+from e2e_chain import comet
 from e2e_node import Asker, Recorder
-from e2e_rig import ACCOUNT, INSTANCE, PCR0, ROLE, ROOT, SIM, Failure, Rig, chains
+from e2e_rig import ACCOUNT, INSTANCE, PCR0, ROLE, ROOT, SIM, Failure, Rig, Skip, chains
 from chain import Key, Node, wait_until
 
 GUIDE = ROOT / "doc/guide/enclave.md"
@@ -198,20 +199,21 @@ def steps_3_to_6(parent):
 
 def make_node(parent):
     """Step 7: a real node of the line that the config names, or the tests' own without Go."""
-    done = subprocess.run([ROOT / "tools/get-cometbft.sh", VERSION], capture_output=True, text=True)
-    if done.returncode != 0:
+    try:
+        binary = comet(VERSION)
+    except Skip:
         return None, Asker(parent.socket, CHAIN)
-    node = Node(parent.workspace, done.stdout.strip(), VERSION, CHAIN, "unix")
+    node = Node(parent.workspace, binary, VERSION, CHAIN, "unix")
     node.configure(Key(parent.home / "signing.key"))
     return node, Recorder(parent.socket, f"{node.home}/privval.sock")
 
 
-def wait_blocks(node, signatures_of, script, blocks):
+def wait_blocks(node, asker, script, blocks):
     """More blocks than there are; without a real node, as many signatures."""
-    if node is not None:
+    if node is None:
+        asker.wait_more(BLOCK_SECONDS, blocks)
+    else:
         node.wait_height(node.height() + blocks, BLOCK_SECONDS, script)
-        return
-    signatures_of.wait_more(BLOCK_SECONDS, blocks)
 
 
 def follow(workspace, script_name, script_text):
@@ -236,7 +238,7 @@ def guide(workspace):
     script = parent.run_script("run.sh", guide_block("run.sh"))
     wait_blocks(node, asker, script, BLOCKS)
     parent.end_script(script)
-    return f"steps 3 to 9, run.sh twice, {asker.finish().count} signatures"
+    return f"steps 3 to 9, run.sh twice, {VERSION if node else 'no real node without Go'}, {asker.finish().count} signatures"
 
 
 def seed(workspace):
