@@ -264,6 +264,7 @@ static void on_accepted(void *ctx, int fd)
     l->dial.base = p->server->base;
     l->dial.dns = p->dns;
     l->dial.timing = &timing;
+    l->dial.monitor = -1;
     l->dial.to = &t->to;
     l->dial.done = on_dialled;
     l->dial.owner = l;

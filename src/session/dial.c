@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -210,8 +211,8 @@ static bool lookup_is_fresh(const struct dial *dial)
 
 static bool needs_monitor(const struct dial *dial)
 {
-    return dial->to->kind == LINK_UNIX ||
-           (dial->to->kind == LINK_VSOCK && dial->vsock->uds[0] != '\0');
+    return dial->monitor >= 0 && (dial->to->kind == LINK_UNIX ||
+                                     (dial->to->kind == LINK_VSOCK && dial->vsock->uds[0] != '\0'));
 }
 
 static void monitor_failed(struct dial *dial, int os_error)
@@ -257,10 +258,23 @@ static void start_vsock(struct dial *dial)
         finish(dial, -1);
 }
 
+static void start_unix(struct dial *dial)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", dial->to->path);
+    dial->next = dial->addresses_n = 0;
+    add_address(dial, &to, sizeof to);
+    connect_next(dial);
+}
+
 void dial_start(struct dial *dial)
 {
     if (needs_monitor(dial)) {
         ask_monitor(dial);
+        return;
+    }
+    if (dial->to->kind == LINK_UNIX) {
+        start_unix(dial);
         return;
     }
     if (dial->to->kind == LINK_VSOCK) {

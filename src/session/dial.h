@@ -1,5 +1,6 @@
 /* dial: from an address in the configuration to a connected socket: name lookup, then each address
- * in turn, each with its own deadline. A unix socket is connected by the monitor. */
+ * in turn, each with its own deadline. A unix socket is connected by the monitor,
+ * for a process that has one. */
 #ifndef TMKMS_SESSION_DIAL_H
 #define TMKMS_SESSION_DIAL_H
 
@@ -28,7 +29,7 @@ struct dial {
     struct evdns_base *dns;
     const struct session_timing *timing;
     const struct vsock *vsock;
-    int monitor; /* the control socket: connects unix sockets for us */
+    int monitor; /* the control socket: connects unix sockets for us; -1: we do it ourselves */
     const struct link_address *to;
     /* Called once for each dial_start, perhaps before it returns. fd is the callee's, or -1 with
      * why. */
