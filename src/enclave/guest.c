@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "enclave/guest_impl.h"
 #include "monitor/chains.h"
+#include "sandbox/sandbox.h"
 
 static const char log_name[] = "tmkms::nitro";
 
@@ -143,7 +144,7 @@ static bool start(struct guest *g, const struct guest_options *options, struct e
     if (g->nsm < 0 || !start_signer(g, err))
         return false;
     g->listener = vsock_listen_guest(&g->vsock, options->port, err);
-    return g->listener >= 0;
+    return g->listener >= 0 && sandbox_enter(SANDBOX_MONITOR, err);
 }
 
 int guest_run(const struct guest_options *options)

@@ -7,6 +7,7 @@
 #include "monitor/config_child.h"
 #include "monitor/core.h"
 #include "monitor/reload.h"
+#include "sandbox/sandbox.h"
 
 static const char log_name[] = "tmkms::monitor";
 
@@ -46,7 +47,7 @@ int monitor_run(const char *config_path, struct problems *problems)
 {
     struct monitor m = {.config_path = config_path, .source = &chains_from_files};
     struct err err;
-    if (!core_start(&m, &err)) {
+    if (!core_start(&m, &err) || !sandbox_enter(SANDBOX_MONITOR, &err)) {
         problems_add(problems, false, "%s", err.text);
         core_stop(&m);
         return EXIT_FAILURE;

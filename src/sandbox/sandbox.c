@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -29,6 +30,22 @@ bool sandbox_harden(bool is_child, struct err *err)
         return err_errno(err, "cannot tie the process to its parent");
     return true;
 }
+
+/* A sanitizer build makes system calls of its own: there a forbidden call is logged by the kernel,
+ * not punished. */
+#if defined(__SANITIZE_ADDRESS__)
+#define FORBIDDEN SCMP_ACT_LOG
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FORBIDDEN SCMP_ACT_LOG
+#endif
+#endif
+#ifndef FORBIDDEN
+#define FORBIDDEN SCMP_ACT_KILL_PROCESS
+#define DENIED SCMP_ACT_ERRNO(EPERM)
+#else
+#define DENIED SCMP_ACT_LOG
+#endif
 
 /* Every process: run, allocate, log, end. */
 static const int calls_common[] = {
@@ -162,11 +179,13 @@ static bool allow_signals_to_self(scmp_filter_ctx ctx)
                SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) == 0;
 }
 
-static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
+static bool fill_child(scmp_filter_ctx ctx, enum sandbox_role role)
 {
     if (!ALLOW_LIST(ctx, calls_common) || !allow_plain_memory(ctx) || !allow_signals_to_self(ctx))
         return false;
     switch (role) {
+    case SANDBOX_MONITOR:
+        break;
     case SANDBOX_CONFIG:
         return true;
     case SANDBOX_FETCH:
@@ -178,6 +197,79 @@ static bool fill_filter(scmp_filter_ctx ctx, enum sandbox_role role)
         return ALLOW_LIST(ctx, calls_signer) && allow_threads(ctx) && allow_nsm(ctx);
     }
     return false;
+}
+
+/* ---- the monitor ---- */
+
+/* It starts programs, and a state hook may be any: so a list of what nobody here needs, which fails
+ * with EPERM. Its children inherit it and add their own filters. */
+static const int calls_denied[] = {
+    SCMP_SYS(ptrace),
+    SCMP_SYS(process_vm_readv),
+    SCMP_SYS(process_vm_writev),
+    SCMP_SYS(process_madvise),
+    SCMP_SYS(kcmp),
+    SCMP_SYS(pidfd_getfd),
+    SCMP_SYS(kexec_load),
+    SCMP_SYS(kexec_file_load),
+    SCMP_SYS(init_module),
+    SCMP_SYS(finit_module),
+    SCMP_SYS(delete_module),
+    SCMP_SYS(mount),
+    SCMP_SYS(umount2),
+    SCMP_SYS(pivot_root),
+    SCMP_SYS(chroot),
+    SCMP_SYS(move_mount),
+    SCMP_SYS(open_tree),
+    SCMP_SYS(fsopen),
+    SCMP_SYS(fsconfig),
+    SCMP_SYS(fsmount),
+    SCMP_SYS(fspick),
+    SCMP_SYS(mount_setattr),
+    SCMP_SYS(setns),
+    SCMP_SYS(unshare),
+    SCMP_SYS(bpf),
+    SCMP_SYS(perf_event_open),
+    SCMP_SYS(userfaultfd),
+    SCMP_SYS(io_uring_setup),
+    SCMP_SYS(fanotify_init),
+    SCMP_SYS(keyctl),
+    SCMP_SYS(add_key),
+    SCMP_SYS(request_key),
+    SCMP_SYS(open_by_handle_at),
+    SCMP_SYS(reboot),
+    SCMP_SYS(swapon),
+    SCMP_SYS(swapoff),
+    SCMP_SYS(acct),
+    SCMP_SYS(syslog),
+    SCMP_SYS(vhangup),
+    SCMP_SYS(iopl),
+    SCMP_SYS(ioperm),
+    SCMP_SYS(quotactl),
+    SCMP_SYS(quotactl_fd),
+    SCMP_SYS(sethostname),
+    SCMP_SYS(setdomainname),
+    SCMP_SYS(settimeofday),
+    SCMP_SYS(clock_settime),
+    SCMP_SYS(clock_adjtime),
+    SCMP_SYS(adjtimex),
+};
+
+static const uint32_t new_namespaces[] = {CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
+    CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET};
+
+static bool fill_monitor(scmp_filter_ctx ctx)
+{
+    for (size_t i = 0; i < sizeof calls_denied / sizeof calls_denied[0]; i++)
+        if (seccomp_rule_add(ctx, DENIED, calls_denied[i], 0) != 0)
+            return false;
+    for (size_t i = 0; i < sizeof new_namespaces / sizeof new_namespaces[0]; i++)
+        if (seccomp_rule_add(ctx, DENIED, SCMP_SYS(clone), 1,
+                SCMP_A0(SCMP_CMP_MASKED_EQ, new_namespaces[i], new_namespaces[i])) != 0)
+            return false;
+    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 &&
+           seccomp_rule_add(ctx, DENIED, SCMP_SYS(ioctl), 1,
+               SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, TIOCSTI)) == 0;
 }
 
 /* ---- capabilities and identity ---- */
@@ -233,34 +325,38 @@ static bool become_nobody(struct err *err)
            err_errno(err, "cannot harden the process");
 }
 
+static uint32_t needed_capabilities(enum sandbox_role role)
+{
+    switch (role) {
+    case SANDBOX_MONITOR: /* files and sockets of others, ending the session, and what children drop */
+        return CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_KILL) |
+               CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP);
+    case SANDBOX_SIGNER:
+        return CAP_BIT(CAP_DAC_READ_SEARCH);
+    case SANDBOX_CONFIG:
+    case SANDBOX_FETCH:
+    case SANDBOX_SESSION:
+        break;
+    }
+    return 0;
+}
+
 static bool give_up_privileges(enum sandbox_role role, struct err *err)
 {
-    uint32_t keep = role == SANDBOX_SIGNER ? CAP_BIT(CAP_DAC_READ_SEARCH) : 0;
+    uint32_t keep = needed_capabilities(role);
     keep_bounds(keep);
     return (role != SANDBOX_SESSION || become_nobody(err)) && keep_capabilities(keep, err);
 }
-
-/* A sanitizer build makes system calls of its own: there a forbidden call is logged by the kernel,
- * not punished. */
-#if defined(__SANITIZE_ADDRESS__)
-#define FORBIDDEN SCMP_ACT_LOG
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FORBIDDEN SCMP_ACT_LOG
-#endif
-#endif
-#ifndef FORBIDDEN
-#define FORBIDDEN SCMP_ACT_KILL_PROCESS
-#endif
 
 bool sandbox_enter(enum sandbox_role role, struct err *err)
 {
     if (!give_up_privileges(role, err))
         return false;
-    scmp_filter_ctx ctx = seccomp_init(FORBIDDEN);
+    bool is_monitor = role == SANDBOX_MONITOR;
+    scmp_filter_ctx ctx = seccomp_init(is_monitor ? SCMP_ACT_ALLOW : FORBIDDEN);
     if (ctx == NULL)
         return err_set(err, "cannot make a seccomp filter");
-    bool ok = fill_filter(ctx, role) && seccomp_load(ctx) == 0;
+    bool ok = (is_monitor ? fill_monitor(ctx) : fill_child(ctx, role)) && seccomp_load(ctx) == 0;
     seccomp_release(ctx);
     return ok || err_set(err,
                      "cannot install the seccomp filter: the kernel needs CONFIG_SECCOMP_FILTER");

@@ -3,7 +3,7 @@
  * sandbox_harden is for every process that may hold a secret or parse hostile bytes: no core files,
  * not dumpable or traceable by others, no new privileges, killed when its parent dies.
  * sandbox_enter drops the capabilities the role does not need and installs its seccomp filter: a
- * system call outside the list ends the process. None of the filters of the children allows opening
+ * system call outside the list ends the process (the monitor's: fails). None of the filters of the children allows opening
  * files, starting programs, making memory executable or signals to other processes. */
 #ifndef TMKMS_SANDBOX_SANDBOX_H
 #define TMKMS_SANDBOX_SANDBOX_H
@@ -14,6 +14,9 @@
 #include "base/err.h"
 
 enum sandbox_role {
+    SANDBOX_MONITOR, /* starts programs, so only what nobody needs is denied, with EPERM, to it and to
+                        all that it starts; keeps the capabilities for files of others, for ending the
+                        session, and those that children need to drop theirs */
     SANDBOX_CONFIG,  /* reads one descriptor, parses, answers */
     SANDBOX_FETCH,   /* speaks over connections it was given; makes none */
     SANDBOX_SESSION, /* sockets of the network, and those it was given; root becomes nobody */

@@ -197,6 +197,14 @@ static void test_the_children_are_confined(void **state)
         assert_status(session, "Gid", "65534\t65534\t65534\t65534");
         assert_status(session, "Groups", " ");
     }
+    /* The monitor keeps CAP_DAC_OVERRIDE, DAC_READ_SEARCH, KILL, SETGID, SETUID and SETPCAP. */
+    assert_status_line(f->p.pid, "NoNewPrivs:\t1");
+    assert_status_line(f->p.pid, "Seccomp:\t2");
+    assert_status(f->p.pid, "CapInh", "0000000000000000");
+    assert_status(f->p.pid, "CapPrm", getuid() == 0 ? "00000000000001e6" : "0000000000000000");
+    assert_status(f->p.pid, "CapEff", getuid() == 0 ? "00000000000001e6" : "0000000000000000");
+    if (getuid() == 0)
+        assert_status(f->p.pid, "CapBnd", "00000000000001e6");
     assert_int_equal(program_child(&f->p, "@config"), 0);
     /* input, output, error, control, log, the state file, the channel */
     assert_int_equal(count_descriptors(signer), 7);

@@ -1,13 +1,17 @@
 /* Each role gives up what it does not need: every forbidden act ends the process with SIGSYS, every
  * needed one works. */
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -207,6 +211,95 @@ static void test_no_role_forks(void **state)
     assert_forbidden(SANDBOX_SIGNER, act_fork);
 }
 
+/* Calls that fail with something else, or work, where nothing denies them. */
+static const struct {
+    long call;
+    unsigned long args[4];
+} denied[] = {
+    {SYS_ptrace, {PTRACE_ATTACH, INT_MAX}},
+    {SYS_process_vm_readv, {0, 0, 0, 0}},
+    {SYS_process_vm_writev, {0, 0, 0, 0}},
+    {SYS_keyctl, {0, (unsigned long)-3, 0}},
+    {SYS_add_key, {0, 0}},
+    {SYS_request_key, {0, 0}},
+    {SYS_setns, {(unsigned long)-1, 0}},
+    {SYS_unshare, {CLONE_FILES}},
+    {SYS_clone, {CLONE_NEWUSER | SIGCHLD}},
+    {SYS_clone, {CLONE_NEWNET | CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD}},
+    {SYS_io_uring_setup, {0, 0}},
+    {SYS_pidfd_getfd, {(unsigned long)-1, 0, 0}},
+    {SYS_ioctl, {(unsigned long)-1, TIOCSTI, 0}},
+    {SYS_kcmp, {0, 0, 0, 0}},
+};
+
+/* The calls of the list that are denied to this process, a bit each. */
+static unsigned count_denied(void)
+{
+    unsigned bits = 0;
+    for (unsigned i = 0; i < sizeof denied / sizeof denied[0]; i++) {
+        const unsigned long *a = denied[i].args;
+        errno = 0;
+        long rc = syscall(denied[i].call, a[0], a[1], a[2], a[3]);
+        if (rc == 0 && denied[i].call == SYS_clone)
+            _exit(0);
+        bits |= (rc == -1 && errno == EPERM ? 1U : 0U) << i;
+    }
+    return bits;
+}
+
+static unsigned denied_in(bool is_sandboxed)
+{
+    int p[2];
+    unsigned bits = 0;
+    assert_int_equal(pipe(p), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct err err;
+        if (is_sandboxed && (!sandbox_harden(false, &err) || !sandbox_enter(SANDBOX_MONITOR, &err)))
+            _exit(99);
+        bits = count_denied();
+        _exit(write(p[1], &bits, sizeof bits) == sizeof bits ? 0 : 98);
+    }
+    close(p[1]);
+    assert_int_equal(read(p[0], &bits, sizeof bits), sizeof bits);
+    close(p[0]);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return bits;
+}
+
+static void test_the_monitor_is_denied_what_nobody_needs(void **state)
+{
+    (void)state;
+    unsigned all = (1U << sizeof denied / sizeof denied[0]) - 1;
+    unsigned by_the_machine = denied_in(false);
+    assert_int_equal(denied_in(true), all);
+    /* The machine itself may deny some, never most: then this test would say nothing. */
+    assert_true(__builtin_popcount(by_the_machine) * 2 < __builtin_popcount(all));
+}
+
+static void act_start_program(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", "test \"$(echo one | cat)\" = one", (char *)NULL);
+        _exit(98);
+    }
+    if (waitpid(pid, &status, 0) != pid || status != 0)
+        _exit(1);
+    act_thread();
+}
+
+static void test_the_monitor_starts_programs(void **state)
+{
+    (void)state;
+    assert_allowed(SANDBOX_MONITOR, act_start_program);
+    assert_allowed(SANDBOX_MONITOR, act_unix_socket);
+    assert_allowed(SANDBOX_MONITOR, act_open);
+}
+
 static void act_check_hardened(void)
 {
     struct rlimit core;
@@ -248,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_signals_go_to_oneself_only),
         cmocka_unit_test(test_only_the_signer_flushes_files),
         cmocka_unit_test(test_no_role_forks),
+        cmocka_unit_test(test_the_monitor_is_denied_what_nobody_needs),
+        cmocka_unit_test(test_the_monitor_starts_programs),
         cmocka_unit_test(test_harden_forbids_dumps_and_new_privileges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
