@@ -165,6 +165,26 @@ static bool put_in_place(const char *tmp, const char *path, bool replace, struct
     return err_errno(err, "cannot create %s", path);
 }
 
+/* In words about the file that is wanted and its folder: the temporary file's name helps nobody. */
+static bool cannot_create(const char *path, struct err *err)
+{
+    char copy[PATH_MAX];
+    int why = errno;
+    snprintf(copy, sizeof copy, "%s", path);
+    const char *folder = dirname(copy);
+    if (why == ENOENT)
+        return err_set(err, "cannot create %s: there is no folder %s (`mkdir -p %s` makes it)",
+            path, folder, folder);
+    if (why == EACCES)
+        return err_set(err,
+            "cannot create %s: user %ld may not write into the folder %s; run the command as its "
+            "owner "
+            "or give the folder to this user with `chown`",
+            path, (long)geteuid(), folder);
+    errno = why;
+    return err_errno(err, "cannot create %s in the folder %s", path, folder);
+}
+
 bool fd_create_durable(
     const char *path, const void *content, size_t n, bool replace, struct err *err)
 {
@@ -173,7 +193,7 @@ bool fd_create_durable(
         return err_set(err, "the path %.80s... is too long", path);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return err_errno(err, "cannot create %s", tmp);
+        return cannot_create(path, err);
     bool ok = fill_and_sync(fd, tmp, content, n, err) && put_in_place(tmp, path, replace, err);
     if (!ok || !replace)
         unlink(tmp);

@@ -113,7 +113,9 @@ static int import(
     bool ok = key_file_read(&file, &key, fd, in, type, format, &warning, &err);
     fd_close(&fd);
     if (!ok)
-        return command_failed("%s", err.text);
+        return command_failed("%s%s", err.text,
+            format == KEY_FILE_JSON ? "; if it is another form, say so: `-f base64` or `-f raw`"
+                                    : "");
     if (warning.text[0] != '\0')
         command_warn("%s", warning.text);
     signing_key_free(key);

@@ -54,7 +54,7 @@ static const char *chain_if_given(const struct state_target *t)
 static bool open_locked(
     int *fd, struct journal_view *view, const struct state_target *t, struct err *err)
 {
-    return journal_open_file(fd, t->path, err) && journal_lock(*fd, t->path, err) &&
+    return journal_open_file(fd, t->path, t->named, err) && journal_lock(*fd, t->path, err) &&
            journal_view(view, *fd, t->path, &state_io_system, err);
 }
 
@@ -106,16 +106,18 @@ static int show_one(const struct state_target *t, void *ctx)
     struct journal_view view;
     struct err err;
     int fd = -1;
-    bool ok = journal_open_file_readonly(&fd, t->path, &err) &&
+    bool ok = journal_open_file_readonly(&fd, t->path, t->named, &err) &&
               journal_view(&view, fd, t->path, &state_io_system, &err);
+    char words[JOURNAL_HOLDER_MAX];
     long holder = ok ? journal_lock_holder(fd) : 0;
+    bool is_held = ok && journal_holder_words(words, fd);
     fd_close(&fd);
     if (!ok || !journal_view_check(&view, t->path, chain_if_given(t), key_if_given(t), &err))
         return command_failed("%s", err.text);
     if (*(bool *)ctx)
         state_show_json(t->path, &view, holder);
     else
-        state_show_text(t->path, &view, holder);
+        state_show_text(t->path, &view, is_held ? words : NULL);
     return EXIT_DONE;
 }
 
@@ -190,8 +192,8 @@ static bool import_over(
            journal_view_check(&view, t->path, t->chain_id, &t->key, err) &&
            (view.is_intact || err_set(err,
                                   "a slot of the state file %s is damaged; mend it first with "
-                                  "`tmkms state repair`",
-                                  t->path)) &&
+                                  "`tmkms state repair %s`",
+                                  t->path, t->named)) &&
            merge(rec, &view.slot[view.newest], t, force, err) &&
            journal_replace(*fd, t->path, &view, rec, &state_io_system, err);
 }
@@ -244,13 +246,13 @@ static bool check_export(const struct journal_view *view, const struct state_tar
 {
     if (!view->is_intact)
         return err_set(err,
-            "a slot of the state file %s is damaged; mend it first with `tmkms state repair`",
-            t->path);
+            "a slot of the state file %s is damaged; mend it first with `tmkms state repair %s`",
+            t->path, t->named);
     return format == EXCHANGE_OWN || !view->slot[view->newest].burn_next ||
            err_set(err,
                "the state file %s still has a height to give up, which this format cannot say; "
-               "raise it first with `tmkms state repair --height H`",
-               t->path);
+               "raise it first with `tmkms state repair %s --height H`, " JOURNAL_SAFE_HEIGHT,
+               t->path, t->named);
 }
 
 static int export_one(const struct state_target *t, void *ctx)
@@ -313,9 +315,10 @@ static bool plan_repair(struct record *ret, const struct journal_view *view,
         rec = view->slot[view->newest];
     else if (r->height_text == NULL)
         return err_set(err,
-            "no slot of the state file %s is readable: what was signed is not known. Give the "
-            "chain's present height with --height; nothing at or below it will be signed",
-            t->path);
+            "no slot of the state file %s is readable: what was signed is not known. Say with "
+            "`tmkms "
+            "state repair %s --height H` above which height it may sign, " JOURNAL_SAFE_HEIGHT,
+            t->path, t->named);
     for (int i = 0; i < 2; i++)
         if (view->form[i] == SLOT_VALID && highest(&view->slot[i].mark) > seen)
             seen = highest(&view->slot[i].mark);
@@ -381,9 +384,9 @@ static int repair_one(const struct state_target *t, void *ctx)
     bool ok = open_locked(&fd, &view, t, &err) && may_repair(&view, t, &err);
     if (ok && view.newest < 0 && (chain_if_given(t) == NULL || key_if_given(t) == NULL))
         ok = err_set(&err,
-            "no slot of the state file %s is readable: say whose it is with --chain and --pubkey "
-            "or --key",
-            t->path);
+            "no slot of the state file %s is readable: say whose it is with `tmkms state repair %s "
+            "--height H`",
+            t->path, t->named);
     int exit_code = ok ? repair_locked(fd, &view, t, ctx) : command_failed("%s", err.text);
     fd_close(&fd);
     return exit_code;
@@ -422,7 +425,9 @@ static const struct command commands[] = {
                 "\n"
                 "An existing file is left alone. Without --chain: for every chain of the\n"
                 "configuration. A key that signed before needs its history: `tmkms state import`,\n"
-                "or --height with the chain's present height.\n"
+                "or --height H, which must be at least two above the latest committed height in\n"
+                "the node's /status, read after the last signer has stopped, and not below any\n"
+                "height in that signer's log.\n"
                 "\n"
                 "Options:\n"
                 "      --height H         Sign nothing at or below this height [default: "
@@ -486,12 +491,13 @@ static const struct command commands[] = {
             "\n"
             "Nothing at or below the highest height in the file is signed again. What a damaged\n"
             "slot held is not known: the first height asked for is not signed either, unless\n"
-            "--height says how far the chain is. A state is never lowered. A good one is raised\n"
-            "to --height.\n"
+            "--height H says above which height it may sign: at least two above the latest\n"
+            "committed height in the node's /status, read after the last signer has stopped,\n"
+            "and not below any height in that signer's log. A state is never lowered. A good\n"
+            "one is raised to H.\n"
             "\n"
             "Options:\n"
-            "      --height H         The chain's present height: sign nothing at or below "
-            "it\n" STATE_OPTIONS_HELP,
+            "      --height H         Sign nothing at or below this height\n" STATE_OPTIONS_HELP,
         .run = run_repair,
     },
     {0},

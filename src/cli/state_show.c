@@ -66,7 +66,7 @@ static bool burns_first(const struct journal_view *view)
     return !view->is_intact || view->slot[view->newest].burn_next;
 }
 
-void state_show_text(const char *path, const struct journal_view *view, long holder)
+void state_show_text(const char *path, const struct journal_view *view, const char *holder)
 {
     const struct record *rec = &view->slot[view->newest];
     const struct signable *last = &rec->mark.last;
@@ -88,8 +88,8 @@ void state_show_text(const char *path, const struct journal_view *view, long hol
         form_name(view->form[1]), rec->sequence);
     if (burns_first(view))
         printf("next:        the first height asked for will not be signed\n");
-    if (holder > 0)
-        printf("in use by:   process %ld\n", holder);
+    if (holder != NULL)
+        printf("in use by:   %s\n", holder);
 }
 
 static json_t *text_of_number(int64_t v)

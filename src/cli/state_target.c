@@ -33,12 +33,18 @@ static int run_for_file(const struct command *self, const struct state_options *
     if (need == STATE_NEED_IDENTITY &&
         (o->chain == NULL || (o->key_file == NULL) == (o->pubkey == NULL)))
         return command_usage(self, "--state-file needs --chain, and --key or --pubkey");
+    const char *problem = o->chain != NULL ? config_chain_id_problem(o->chain) : NULL;
+    if (problem != NULL)
+        return command_usage(self, "--chain: \"%.80s\" %s", o->chain, problem);
     if (strlen(o->state_file) >= sizeof target.path)
         return command_usage(self, "the path of the state file is too long");
-    if (o->chain != NULL && strlen(o->chain) > CHAIN_ID_MAX)
-        return command_usage(self, "a chain id has at most %d characters", CHAIN_ID_MAX);
     snprintf(target.path, sizeof target.path, "%s", o->state_file);
     snprintf(target.chain_id, sizeof target.chain_id, "%s", o->chain != NULL ? o->chain : "");
+    snprintf(target.named, sizeof target.named, "--state-file %.200s --chain %s %s %.200s",
+        o->state_file, o->chain != NULL ? o->chain : "ID", o->pubkey != NULL ? "--pubkey" : "--key",
+        o->pubkey != NULL     ? o->pubkey
+        : o->key_file != NULL ? o->key_file
+                              : "KEYFILE");
     if (o->key_file != NULL && !load_public(&target.key, o->key_file, 0, 0, &err))
         return command_failed("%s", err.text);
     if (o->pubkey != NULL && !public_key_parse(&target.key, o->pubkey, &err))
@@ -48,17 +54,18 @@ static int run_for_file(const struct command *self, const struct state_options *
 
 /* ---- by configuration ------------------------------------------------------------ */
 
-static int run_for_chain(
-    const struct config_chain *chain, enum state_need need, state_run *run, void *ctx)
+static int run_for_chain(const struct config_chain *chain, const char *config, enum state_need need,
+    state_run *run, void *ctx)
 {
     struct state_target target = {0};
     struct err err;
     if (chain->state_port != 0)
         return command_failed(
             "chain %s: its state is where `tmkms nitro persist` keeps it; name that file with "
-            "--state-file",
-            chain->id);
+            "`--state-file FILE --chain %s` and --key or --pubkey",
+            chain->id, chain->id);
     snprintf(target.path, sizeof target.path, "%s", chain->state_file);
+    snprintf(target.named, sizeof target.named, "-c %.400s --chain %s", config, chain->id);
     snprintf(target.chain_id, sizeof target.chain_id, "%s", chain->id);
     if (need == STATE_NEED_IDENTITY &&
         !load_public(&target.key, chain->key_file, (enum key_type)chain->key_type,
@@ -79,7 +86,7 @@ static int run_for_chains(const struct config *config, const struct state_option
         if (o->chain != NULL && strcmp(o->chain, config->chains[i].id) != 0)
             continue;
         n++;
-        int code = run_for_chain(&config->chains[i], need, run, ctx);
+        int code = run_for_chain(&config->chains[i], config_path(o->config), need, run, ctx);
         exit_code = code != EXIT_DONE ? code : exit_code;
     }
     if (n == 0 && o->chain != NULL)

@@ -6,8 +6,11 @@
 
 #include "cli/command.h"
 #include "config/config.h"
+#include "state/journal_words.h"
 
 struct state_target {
+    char named
+        [JOURNAL_NAMED_MAX]; /* how it was named, for the commands in messages: "-c FILE --chain ID" */
     char path[CONFIG_PATH_MAX];
     char chain_id[CHAIN_ID_MAX + 1]; /* "": not given */
     struct public_key key;           /* type 0: not given */

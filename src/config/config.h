@@ -123,7 +123,8 @@ bool config_tree_read(json_t **ret, const char *file, struct problems *problems)
 /* ---- from a tree ---- */
 
 /* config_from_tree is config_parse for a tree that came as JSON: the same checks and words, without
- * lines; kms_root_file, which config_tree_read would have replaced, is refused. name is for messages. The tree stays the caller's. */
+ * lines; kms_root_file, which config_tree_read would have replaced, is refused. name is for messages.
+ * The tree stays the caller's. */
 bool config_from_tree(struct config *ret, const json_t *tree, const char *name,
     struct problems *problems) ATTR_MUST_USE;
 
@@ -138,6 +139,9 @@ bool config_tree_take_credentials(
 enum config_use { CONFIG_HOST = 1, CONFIG_ENCLAVE };
 bool config_check_for(enum config_use use, const struct config *c, const char *name,
     struct problems *problems) ATTR_MUST_USE;
+
+/* What is wrong with a chain id, to be put behind it; NULL: nothing. */
+const char *config_chain_id_problem(const char *id);
 
 /* What the config is written for: a sealed key, a state or a validator behind vsock mean the
  * enclave. */

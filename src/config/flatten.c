@@ -181,10 +181,11 @@ static struct keys_found keys_of(
             found.first = s;
         else
             complain(raw, &s->place, "chain_ids",
-                "chain %s has another %s key already (%.200s); a validator has one, remove the "
+                "chain %s has another %s key already%s%.200s; a validator has one, remove the "
                 "chain from "
                 "one of the sections",
-                c->out.id, type == KEY_ED25519 ? "consensus" : "account", words_of(found.first));
+                c->out.id, type == KEY_ED25519 ? "consensus" : "account",
+                words_of(found.first)[0] != '\0' ? ": " : "", words_of(found.first));
     }
     return found;
 }
@@ -331,8 +332,8 @@ void flatten(struct config *ret, struct raw *raw)
     for (size_t i = 0; i < raw->softsigns_n; i++)
         check_softsign(raw, &raw->softsigns[i]);
     for (size_t i = 0; i < raw->chains_n; i++)
-        if (raw->chains[i].out.id[0] != '\0')
-            find_key(raw, &raw->chains[i]);
+        if (find_chain(raw, raw->chains[i].out.id) == &raw->chains[i] && raw->chains[i].out.id[0] != '\0')
+            find_key(raw, &raw->chains[i]); /* a chain that stands there twice is told once */
     for (size_t i = 0; i < raw->validators_n; i++) {
         sealed_finish_validator(raw, &raw->validators[i]);
         check_validator(raw, i);

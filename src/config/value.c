@@ -110,10 +110,14 @@ static const char *plain_text(const struct cell *c, const json_t *value)
     return NULL;
 }
 
-static const char *chain_id_problem(const char *id)
+const char *config_chain_id_problem(const char *id)
 {
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    if (id[0] == '\0')
+        return "is empty";
+    if (strlen(id) > CHAIN_ID_MAX)
+        return "is longer than 50 characters";
     return id[strspn(id, allowed)] != '\0' ? "may hold only A-Z a-z 0-9 - _ and ." : NULL;
 }
 
@@ -141,7 +145,7 @@ static void read_text(const struct cell *c, const json_t *value)
         return;
     const char *problem = NULL;
     if (c->key->type == SCHEMA_CHAIN_ID)
-        problem = chain_id_problem(text);
+        problem = config_chain_id_problem(text);
     else if (c->key->type == SCHEMA_PREFIX)
         problem = prefix_problem(text);
     else if (c->key->type == SCHEMA_PATH)

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "crypto/hash.h"
 #include "monitor/hook.h"
-#include "state/journal.h"
+#include "state/journal_words.h"
 
 struct chain *chains_find(struct monitor *m, const char *id)
 {
@@ -25,12 +25,17 @@ struct chain *chains_find(struct monitor *m, const char *id)
 }
 
 /* Links are common for secrets, and O_NONBLOCK keeps a fifo from holding us for ever. */
-static bool open_key_file(const char *path, int *ret, struct err *err)
+static bool open_key_file(const struct config_chain *c, int *ret, struct err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = open(c->key_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err,
+            "there is no key file %s (`tmkms softsign keygen -t %s %s` makes one, `tmkms softsign "
+            "import FILE %s` brings one)",
+            c->key_file, c->key_type == KEY_ED25519 ? "consensus" : "account", c->key_file,
+            c->key_file);
     if (fd < 0)
-        return err_errno(
-            err, "cannot open the key file %s (`tmkms softsign keygen %s` makes one)", path, path);
+        return err_errno(err, "user %ld cannot open the key file %s", (long)geteuid(), c->key_file);
     *ret = fd;
     return true;
 }
@@ -69,8 +74,9 @@ static bool lock_machine(struct chain *chain, struct err *err)
         bool taken = errno == EADDRINUSE;
         close(fd);
         if (taken)
-            return err_set(err, "another tmkms process on this machine signs for this chain with "
-                                "this key; stop it first");
+            return err_set(err,
+                "another tmkms process on this machine signs for this chain with this key; stop it "
+                "first (`systemctl stop tmkms`; `pgrep -a tmkms` shows what runs)");
         return err_errno(err, "cannot take the lock of the key");
     }
     chain->lock = fd;
@@ -80,8 +86,10 @@ static bool lock_machine(struct chain *chain, struct err *err)
 static bool hand_over_files(struct monitor *m, struct chain *chain, struct err *err)
 {
     int fds[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
-    if (!open_key_file(chain->config.key_file, &fds[0], err) ||
-        !journal_open_file(&fds[1], chain->config.state_file, err) ||
+    char named[JOURNAL_NAMED_MAX];
+    snprintf(named, sizeof named, "-c %.400s --chain %s", m->config_path, chain->config.id);
+    if (!open_key_file(&chain->config, &fds[0], err) ||
+        !journal_open_file(&fds[1], chain->config.state_file, named, err) ||
         !state_is_unshared(m, chain, fds[1], err))
         return false;
     struct control add = {.kind = CONTROL_CHAIN_ADD, .u.chain = chain->config};

@@ -13,7 +13,7 @@
 #include "base/fd.h"
 #include "keyring/keyring.h"
 #include "monitor/core.h"
-#include "state/journal.h"
+#include "state/journal_words.h"
 
 struct flight {
     const struct config *config;
@@ -55,8 +55,8 @@ static void check_key(struct flight *f, struct preflight_chain *ret, const struc
         TELL(f, false, "providers.softsign", c->key_file, "path",
             "there is no such file; make a key with `tmkms softsign keygen -t %s %s`, or bring one "
             "with "
-            "`tmkms softsign import`",
-            c->key_type == KEY_ED25519 ? "consensus" : "account", c->key_file);
+            "`tmkms softsign import FILE %s`",
+            c->key_type == KEY_ED25519 ? "consensus" : "account", c->key_file, c->key_file);
         return;
     }
     if (!keyring_load(&key, c->key_file, c->key_type, c->key_format, &warning, &err)) {
@@ -87,14 +87,18 @@ static void check_missing_state(const struct flight *f, const struct config_chai
     folder_of(folder, c->state_file);
     if (access(folder, W_OK | X_OK) != 0)
         TELL(f, false, "chain", c->id, "state_file",
-            "%.300s is missing, and so is the right to make it: %.200s: %s", c->state_file, folder,
-            strerror(errno));
+            "%.300s is missing, and user %ld cannot make it in the folder %.200s: %s; run the "
+            "command as "
+            "the user that runs tmkms, which must own that folder",
+            c->state_file, (long)geteuid(), folder, strerror(errno));
     else
         TELL(f, false, "chain", c->id, "state_file",
-            "%.300s is missing; make it with `tmkms state init -c %.200s` for a key that has "
-            "signed "
-            "nothing yet, else bring its history with `tmkms state import`",
-            c->state_file, f->file);
+            "%.200s is missing; for a key that has signed nothing yet make it with `tmkms state "
+            "init "
+            "-c %.200s --chain %s`; else bring its history with `tmkms state import -c %.200s "
+            "--chain "
+            "%s FILE`, or add `--height H` to init, " JOURNAL_SAFE_HEIGHT,
+            c->state_file, f->file, c->id, f->file, c->id);
 }
 
 static void check_view(const struct flight *f, struct preflight_chain *ret,
@@ -112,9 +116,9 @@ static void check_view(const struct flight *f, struct preflight_chain *ret,
     if (!view->is_intact || view->slot[view->newest].burn_next)
         TELL(f, true, "chain", c->id, "state_file",
             "%.300s lost a record: the first height asked for will not be signed; `tmkms state "
-            "repair` "
-            "shows and mends it",
-            c->state_file);
+            "repair "
+            "-c %.200s --chain %s` shows and mends it, once tmkms is stopped",
+            c->state_file, f->file, c->id);
 }
 
 static void check_open_state(const struct flight *f, struct preflight_chain *ret,
@@ -138,10 +142,12 @@ static void check_open_state(const struct flight *f, struct preflight_chain *ret
         TELL(f, true, "chain", c->id, "state_file",
             "everybody can replace files in %.300s; repair it with `chmod o-w %.300s`", folder,
             folder);
-    long holder = journal_lock_holder(fd);
-    if (holder > 0)
+    char holder[JOURNAL_HOLDER_MAX];
+    if (journal_holder_words(holder, fd))
         TELL(f, true, "chain", c->id, "state_file",
-            "%.300s is in use by process %ld; a second `tmkms start` would be refused",
+            "%.300s is in use by %s. If that is the tmkms of this configuration, all is well: it "
+            "signs; "
+            "`tmkms start` would be refused until it is stopped",
             c->state_file, holder);
 }
 
@@ -162,7 +168,7 @@ static void check_state(const struct flight *f, struct preflight_chain *ret,
         check_missing_state(f, c);
         return;
     }
-    if (!journal_open_file(&fd, c->state_file, &err)) {
+    if (!journal_open_file(&fd, c->state_file, NULL, &err)) {
         TELL(f, false, "chain", c->id, "state_file", "%s", err.text);
         return;
     }

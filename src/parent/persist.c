@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "link/vsock.h"
 #include "state/journal.h"
+#include "state/journal_words.h"
 #include "state/link_frame.h"
 
 static const char log_name[] = "tmkms::persist";
@@ -198,18 +199,20 @@ static struct chain *find(struct persist *p, const char *chain_id)
 static void on_hello(struct peer *peer, const struct link_frame *f)
 {
     struct chain *c = find(peer->persist, f->chain_id);
+    char named[JOURNAL_NAMED_MAX];
+    journal_named(named, "FILE", f->chain_id, &f->key);
     if (peer->chain != NULL) {
         peer_refuse(peer, "a frame out of turn");
     } else if (c == NULL) {
         peer_refuse(peer,
-            "there is no state of chain %s here; make it with `tmkms state init` and give it to "
-            "`tmkms nitro persist` with -s",
-            f->chain_id);
+            "there is no state of chain %s here; make it with `tmkms state init %s` and give it to "
+            "`tmkms nitro persist` with -s FILE",
+            f->chain_id, named);
     } else if (!public_key_equal(&held(c)->key, &f->key)) {
         peer_refuse(peer,
-            "the state of chain %s here is of another public key; `tmkms state show` prints it, "
-            "`tmkms state init` makes one",
-            f->chain_id);
+            "the state of chain %s here is of another public key; `tmkms state init %s` makes one of this "
+            "key",
+            f->chain_id, named);
     } else {
         event_remove_timer(peer->readable);
         memcpy(peer->boot, f->boot, sizeof peer->boot);
@@ -404,7 +407,7 @@ bool persist_open(struct persist *p, const char *path, const char *chain_id, str
     int fd;
     if (p->chains_n == PERSIST_CHAINS_MAX)
         return err_set(err, "more than %d state files", PERSIST_CHAINS_MAX);
-    if (!journal_open_file(&fd, path, err))
+    if (!journal_open_file(&fd, path, NULL, err))
         return false;
     if (!look(path, fd, chain_id, &rec, err)) {
         fd_close(&fd);

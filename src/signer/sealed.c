@@ -71,7 +71,7 @@ bool sealed_open_key(struct signing_key **ret, const struct control_sealed *seal
     bool ok = plain != NULL && keyring_load_bytes(ret, bytes_of(plain, n),
                                    (enum key_type)chain->key_type, format, err);
     secret_free(plain);
-    return ok || err_prefix(err, "[%s] the unsealed key", chain->id);
+    return ok || err_prefix(err, "the unsealed key");
 }
 
 int sealed_open_identity(const struct control_sealed *sealed, struct err *err)

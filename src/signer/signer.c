@@ -217,9 +217,8 @@ static void *worker_run(void *arg)
     struct worker *w = arg;
     struct err err;
     if (!open_store(w, &err) || !remembered_accepts(w->remembered, w->chain.state, &err) ||
-        !raise_floor(w, w->config.min_height - 1, &err) ||
-        !apply_hook(w, &err)) {
-        control_fail(CHILD_FD_CONTROL, "[%s] %s", w->chain.id, err.text);
+        !raise_floor(w, w->config.min_height - 1, &err) || !apply_hook(w, &err)) {
+        control_fail(CHILD_FD_CONTROL, "%s", err.text); /* the monitor waits, and names the chain */
         return NULL;
     }
     tell_open(w);
@@ -283,7 +282,7 @@ static bool load_key(struct worker *w, int key_fd, struct err *err)
     struct err warning = {0};
     if (!keyring_load_fd(&w->key, key_fd, w->config.key_file, (enum key_type)w->config.key_type,
             (enum key_file_format)w->config.key_format, &warning, err))
-        return err_prefix(err, "[%s]", w->config.id);
+        return false;
     if (warning.text[0] != '\0')
         log_line(LOG_WARN, "tmkms::keyring", "%s", warning.text);
     return true;
@@ -336,8 +335,7 @@ static bool is_expected(const struct worker *w, struct err *err)
     char is[2 * PUBLIC_KEY_MAX + 1], wanted[2 * PUBLIC_KEY_MAX + 1];
     hex_upper(bytes_of(got->bytes, got->len), is);
     hex_upper(bytes_of(expected->bytes, expected->len), wanted);
-    return err_set(err, "[%s] the key is %s, but public_key in the configuration is %s",
-        w->config.id, is, wanted);
+    return err_set(err, "the key is %s, but public_key in the configuration is %s", is, wanted);
 }
 
 /* The key comes from a file or, sealed, from an envelope; from here on a chain is a chain. */
@@ -347,7 +345,7 @@ static bool chain_add(struct worker *w, struct err *err)
     while (free_slot < CONFIG_CHAINS_MAX && workers[free_slot] != NULL)
         free_slot++;
     if (free_slot == CONFIG_CHAINS_MAX || find(w->config.id) != NULL)
-        return err_set(err, "[%s] the chain is there already, or there are too many", w->config.id);
+        return err_set(err, "the chain is there already, or there are too many");
     if (!is_expected(w, err))
         return false;
     w->remembered = remembered_find(w->config.id, signing_key_public(w->key));
@@ -392,12 +390,12 @@ static bool chain_go(const struct control_floor *go, struct err *err)
 {
     struct worker **slot = find(go->id);
     if (slot == NULL || (*slot)->running)
-        return err_set(err, "[%s] no such chain", go->id);
+        return err_set(err, "the signer has no such chain");
     struct worker *w = *slot;
     w->hook_height = go->hook_height;
     int rc = pthread_create(&w->thread, NULL, worker_run, w);
     if (rc != 0)
-        return err_set(err, "[%s] cannot start a thread: %s", w->chain.id, strerror(rc));
+        return err_set(err, "cannot start a thread: %s", strerror(rc));
     w->running = true;
     return true;
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "crypto/aead.h"
 #include "crypto/secret.h"
+#include "state/journal_words.h"
 #include "state/link_frame.h"
 #include "state/store.h"
 
@@ -350,11 +351,13 @@ static enum outcome accept_first(struct host_link *h, const struct link_frame *f
     struct record rec;
     bool is_from_init = f->sequence == 0 && memcmp(f->mac, no_mac, sizeof no_mac) == 0;
     if (!is_from_init && !is_authentic(h, f)) {
+        char named[JOURNAL_NAMED_MAX];
+        journal_named(named, "FILE", self->chain_id, &self->key);
         err_set(err,
             "%s: the MAC of the parent's record is wrong: the file was changed, or is of another "
-            "key; put the newest state file back, or make one above the chain's height with "
-            "`tmkms state init --height H`",
-            h->state.name);
+            "key; put the newest state file back, or make one with `tmkms state init %s --height "
+            "H`, " JOURNAL_SAFE_HEIGHT,
+            h->state.name, named);
         return REFUSED;
     }
     if (!link_frame_record(&rec, f) || strcmp(rec.chain_id, self->chain_id) != 0 ||

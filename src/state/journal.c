@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "state/journal_words.h"
 #include "state/store.h"
 
 struct journal {
@@ -53,12 +54,16 @@ static bool is_in_place(struct journal *j, struct err *err)
     bool is_there = j->io->lstat(j->io->ctx, j->path, &found) == 0;
     if (!is_there && errno != ENOENT && errno != ENOTDIR)
         return err_errno(err, "cannot look at %s", j->state.name);
-    return (is_there && found.st_dev == held.st_dev && found.st_ino == held.st_ino) ||
-           err_set(err,
-               "%s was deleted, moved or replaced while in use; put the newest state back with "
-               "`tmkms state import`, or start a new one above the chain's present height with "
-               "`tmkms state init --height H`",
-               j->state.name);
+    if (is_there && found.st_dev == held.st_dev && found.st_ino == held.st_ino)
+        return true;
+    char named[JOURNAL_NAMED_MAX];
+    const struct record *rec = &j->state.now.record;
+    journal_named(named, j->path, rec->key.type != 0 ? rec->chain_id : NULL,
+        rec->key.type != 0 ? &rec->key : NULL);
+    return err_set(err,
+        "%s was deleted, moved or replaced while in use; move it back (no older copy), or start above "
+        "all that was signed with `tmkms state init %s --height H`, " JOURNAL_SAFE_HEIGHT,
+        j->state.name, named);
 }
 
 static enum state_outcome put(struct state *s, const struct record *next, struct err *err)
@@ -104,13 +109,16 @@ static void log_damage(const struct journal *j, const struct journal_view *view)
 {
     if (!j->state.burns_first)
         return;
+    char named[JOURNAL_NAMED_MAX];
+    journal_named(named, j->path, j->state.now.record.chain_id, &j->state.now.record.key);
     log_line(LOG_WARN, "tmkms::state",
         "[%s] %s in %s: the record of %" PRId64 "/%" PRId32 " (%s) counts, and the first height "
-        "asked for will not be signed; `tmkms state repair` shows and mends it",
+        "asked for will not be signed; `tmkms state repair %s` shows and mends it, once tmkms is "
+        "stopped",
         j->state.now.record.chain_id,
         view->is_intact ? "a height is still to be given up" : "one of the two slots is damaged",
         j->state.name, j->state.now.record.mark.last.height, j->state.now.record.mark.last.round,
-        step_name(j->state.now.record.mark.last.step));
+        step_name(j->state.now.record.mark.last.step), named);
 }
 
 /* What a restart reads from the page cache may never have reached the disk (the process was killed

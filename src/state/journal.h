@@ -28,10 +28,13 @@ extern const struct state_io state_io_system;
  */
 
 /* journal_open_file opens the path of an existing state file, for journal_open or read-only to look
- * at; a missing one is an error that names `tmkms state init`. A symbolic link as the last part is
+ * at; a missing one is an error that names `tmkms state init`. named: the arguments that command takes to
+ * find the file (as "-c FILE --chain ID"), NULL: by hand. A symbolic link as the last part is
  * refused: it could be pointed at an older state between two starts. The caller closes *ret_fd. */
-bool journal_open_file(int *ret_fd, const char *path, struct err *err) ATTR_MUST_USE;
-bool journal_open_file_readonly(int *ret_fd, const char *path, struct err *err) ATTR_MUST_USE;
+bool journal_open_file(
+    int *ret_fd, const char *path, const char *named, struct err *err) ATTR_MUST_USE;
+bool journal_open_file_readonly(
+    int *ret_fd, const char *path, const char *named, struct err *err) ATTR_MUST_USE;
 
 /* journal_open takes over fd (open for reading and writing; closed in any case): it takes the flock
  * and fails if another process holds it, checks that the record belongs to this chain and key,

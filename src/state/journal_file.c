@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "state/journal.h"
+#include "state/journal_words.h"
 
 static ssize_t system_pread(void *ctx, int fd, void *buf, size_t n, off_t at)
 {
@@ -53,36 +54,23 @@ const struct state_io state_io_system = {
 /* ---- finding and locking ------------------------------------------------------------------------
  */
 
-static bool open_path(int *ret_fd, const char *path, int how, struct err *err)
+static bool open_path(int *ret_fd, const char *path, const char *named, int how, struct err *err)
 {
     int fd = open(path, how | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
-    if (fd >= 0) {
-        *ret_fd = fd;
-        return true;
-    }
-    if (errno == ENOENT)
-        return err_set(err,
-            "there is no state file %s; make one with `tmkms state init` (for a key that never "
-            "signed "
-            "on this chain, or with --height above everything it signed) or bring the old one with "
-            "`tmkms state import`",
-            path);
-    if (errno == ELOOP)
-        return err_set(err,
-            "the state file %s is a symbolic link, which could be pointed at an older state; give "
-            "the path of the file itself",
-            path);
-    return err_errno(err, "cannot open the state file %s", path);
+    if (fd < 0)
+        return journal_cannot_open(path, named, err);
+    *ret_fd = fd;
+    return true;
 }
 
-bool journal_open_file(int *ret_fd, const char *path, struct err *err)
+bool journal_open_file(int *ret_fd, const char *path, const char *named, struct err *err)
 {
-    return open_path(ret_fd, path, O_RDWR, err);
+    return open_path(ret_fd, path, named, O_RDWR, err);
 }
 
-bool journal_open_file_readonly(int *ret_fd, const char *path, struct err *err)
+bool journal_open_file_readonly(int *ret_fd, const char *path, const char *named, struct err *err)
 {
-    return open_path(ret_fd, path, O_RDONLY, err);
+    return open_path(ret_fd, path, named, O_RDONLY, err);
 }
 
 bool journal_lock(int fd, const char *path, struct err *err)
@@ -91,11 +79,9 @@ bool journal_lock(int fd, const char *path, struct err *err)
         return true;
     if (errno != EWOULDBLOCK)
         return err_errno(err, "cannot lock the state file %s", path);
-    long holder = journal_lock_holder(fd);
-    if (holder > 0)
-        return err_set(
-            err, "the state file %s is in use by process %ld; stop it first", path, holder);
-    return err_set(err, "the state file %s is in use by another process; stop it first", path);
+    char holder[JOURNAL_HOLDER_MAX] = "another process";
+    (void)!journal_holder_words(holder, fd);
+    return err_set(err, "the state file %s is in use by %s; stop it first", path, holder);
 }
 
 /* Lines of /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF". */
@@ -152,8 +138,9 @@ static void judge_slots(uint8_t raw[2][SLOT_SIZE], struct journal_view *view)
         view->newest = 1;
     view->is_intact = valid[0] && valid[1] && view->size == JOURNAL_SIZE &&
                       view->slot[view->newest].sequence == view->slot[!view->newest].sequence + 1;
-    view->looks_foreign = view->newest < 0 && raw[0][0] == '{' &&
-                          memcmp(raw[0], "{\"tmkms_state\":", sizeof "{\"tmkms_state\":" - 1) != 0;
+    static const char head[] = "{\"tmkms_state\":"; /* as far as a file that was cut short has it */
+    size_t n = view->size < (long long)sizeof head - 1 ? (size_t)view->size : sizeof head - 1;
+    view->looks_foreign = view->newest < 0 && raw[0][0] == '{' && memcmp(raw[0], head, n) != 0;
 }
 
 bool journal_view(
@@ -177,59 +164,73 @@ bool journal_view(
 static bool check_identity(const struct record *rec, const char *path, const char *chain_id,
     const struct public_key *key, struct err *err)
 {
+    static const char remedy[] =
+        "move the file aside or change state_file, then make the right one";
     if (chain_id != NULL && strcmp(rec->chain_id, chain_id) != 0)
         return err_set(err,
-            "the state file %s belongs to the chain %s, not to %s; check state_file and the chain "
-            "id "
-            "(`tmkms state show` prints what a file holds), or make a file for this chain with "
-            "`tmkms state init`",
-            path, rec->chain_id, chain_id);
+            "the state file %s belongs to the chain %s, not to %s; if the chain id is right, %s "
+            "(`tmkms state init` or `import` with `--chain %s`)",
+            path, rec->chain_id, chain_id, remedy, chain_id);
     if (key == NULL || public_key_equal(key, &rec->key))
         return true;
     char has[2 * PUBLIC_KEY_MAX + 1], wants[2 * PUBLIC_KEY_MAX + 1];
     hex_upper(bytes_of(rec->key.bytes, rec->key.len), has);
     hex_upper(bytes_of(key->bytes, key->len), wants);
     return err_set(err,
-        "the state file %s belongs to the public key %s, not to %s; check state_file and the key "
-        "file "
-        "(`tmkms state show` prints what a file holds), or make a file for this key with "
-        "`tmkms state init`",
-        path, has, wants);
+        "the state file %s belongs to the public key %s, not to %s; if the key file is right, %s "
+        "(`tmkms state init` or `import` with `--pubkey %s`)",
+        path, has, wants, remedy, wants);
+}
+
+/* There is no slot that counts. */
+static bool unreadable(
+    const struct journal_view *view, const char *path, const char *named, struct err *err)
+{
+    char what[96];
+    if (view->looks_foreign)
+        return err_set(err,
+            "%.300s is not a state file of this program; move it aside (`mv %.100s %.100s.old`) "
+            "and, if "
+            "it is one of the Rust tmkms or of CometBFT, bring it with `tmkms state import %s "
+            "%.100s.old`; otherwise start above it with `tmkms state init %s --height H`",
+            path, path, path, named, path, named);
+    if (view->size == 0)
+        snprintf(what, sizeof what, "is empty");
+    else if (view->size < JOURNAL_SIZE)
+        snprintf(what, sizeof what,
+            "is cut short (%lld bytes instead of %d) and holds no whole record", view->size,
+            JOURNAL_SIZE);
+    else
+        snprintf(what, sizeof what, "is damaged in both slots");
+    return err_set(err,
+        "the state file %s %s: what was signed is not known; `tmkms state repair %s --height H` "
+        "makes it sign above H, " JOURNAL_SAFE_HEIGHT,
+        path, what, named);
 }
 
 bool journal_view_check(const struct journal_view *view, const char *path, const char *chain_id,
     const struct public_key *key, struct err *err)
 {
+    char named[JOURNAL_NAMED_MAX];
+    journal_named(named, path, chain_id, key);
     for (int i = 0; i < 2; i++) {
         if (view->form[i] == SLOT_OTHER_VERSION)
             return err_set(err,
-                "the state file %s was written by another version of tmkms; use that version's "
-                "`tmkms state export` and bring the result with `tmkms state import`",
-                path);
+                "the state file %.300s was written by another version of tmkms; write it out with "
+                "that "
+                "version's `tmkms state export`, move it aside, and bring the result with `tmkms "
+                "state import %s FILE`",
+                path, named);
         if (view->form[i] == SLOT_VALID &&
             !check_identity(&view->slot[i], path, chain_id, key, err))
             return false;
     }
-    if (view->looks_foreign)
-        return err_set(err,
-            "%s is not a state file of this program; if it is one of the Rust tmkms or of "
-            "CometBFT, move "
-            "it aside and bring it with `tmkms state import`",
-            path);
-    const char *hint =
-        "after `tmkms state repair --height H`, H being the chain's present height, it "
-        "signs above H";
-    if (view->size == 0)
-        return err_set(
-            err, "the state file %s is empty: what was signed is not known; %s", path, hint);
     if (view->newest < 0)
-        return err_set(err,
-            "both slots of the state file %s are damaged: what was signed is not known; %s", path,
-            hint);
+        return unreadable(view, path, named, err);
     if (view->size != JOURNAL_SIZE)
         return err_set(err,
-            "the state file %s has %lld bytes instead of %d; `tmkms state repair` mends it", path,
-            view->size, JOURNAL_SIZE);
+            "the state file %s has %lld bytes instead of %d; `tmkms state repair %s` mends it",
+            path, view->size, JOURNAL_SIZE, named);
     return true;
 }
 

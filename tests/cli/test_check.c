@@ -120,8 +120,8 @@ static void everything_missing_comes_at_once(void **state)
         "[[validator]] \"tcp://127.0.0.1:1\": secret_key: there is no file identity.key; make "
         "an identity key with `tmkms softsign keygen -t consensus identity.key`");
     assert_contains(r.err,
-        "[[chain]] \"hub\": state_file: hub.json is missing; make it with `tmkms state init "
-        "-c tmkms.toml`");
+        "[[chain]] \"hub\": state_file: hub.json is missing; for a key that has signed nothing yet make "
+        "it with `tmkms state init -c tmkms.toml --chain hub`");
     assert_contains(r.err, "[[chain]] \"zone\": state_file: zone.json is missing");
     assert_contains(r.err, "5 problems\n");
 }
@@ -284,7 +284,7 @@ static void a_damaged_slot_is_told(void **state)
         r.err, "warning: tmkms.toml: [[chain]] \"hub\": state_file: hub.json lost a record");
     assert_int_equal(pwrite(fd, "x", 1, 20), 1);
     check(1);
-    assert_contains(r.err, "both slots of the state file hub.json are damaged");
+    assert_contains(r.err, "the state file hub.json is damaged in both slots");
     close(fd);
 }
 

@@ -147,7 +147,8 @@ static void a_missing_folder_is_an_error(void **state)
     folder_empty(folder);
     RUN(&result, "softsign", "keygen", in_folder("no/such/k"));
     assert_int_equal(result.exit_code, 1);
-    assert_contains(result.err, "No such file or directory");
+    assert_contains(result.err, "there is no folder ");
+    assert_contains(result.err, "`mkdir -p ");
     assert_null(strstr(result.err, "--force"));
 }
 

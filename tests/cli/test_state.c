@@ -8,6 +8,7 @@
 #include "run.h"
 
 #define PUBKEY "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
+#define PUBKEY_UPPER "0102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F20"
 #define OTHER_PUBKEY "2102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"
 /* The flags that name a file by hand. */
 #define TARGET "--state-file", "s.json", "--chain", "c-1", "--pubkey", PUBKEY
@@ -259,6 +260,45 @@ static void repair_of_nothing_needs_a_height(void **state)
     }
 }
 
+/* The beginning of a state file is no other program's file. */
+static void a_cut_file_is_damage(void **state)
+{
+    (void)state;
+    static const int sizes[] = {1, 5, 13, 14, 200, 4000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        fresh("7");
+        int fd = open_in_folder("s.json", O_RDWR);
+        assert_int_equal(ftruncate(fd, sizes[i]), 0);
+        close(fd);
+        FAILS("is cut short", "show", TARGET);
+        assert_contains(r.err,
+            "`tmkms state repair --state-file s.json --chain c-1 --pubkey " PUBKEY_UPPER
+            " --height H`");
+        assert_contains(r.err, "at least two above the latest committed height");
+        DONE("repair", TARGET, "--height", "50");
+        assert_string_equal(shown(), "50/0/valid valid");
+    }
+    put("s.json", "{\"some\":1}");
+    FAILS("is not a state file of this program", "repair", TARGET, "--height", "50");
+    assert_contains(r.err, "`mv s.json s.json.old`");
+}
+
+/* The command that a message names does what the message says. */
+static void commands_in_messages_are_complete(void **state)
+{
+    (void)state;
+    FAILS("`tmkms state init --state-file none.json --chain c-1 --pubkey " PUBKEY "`", "show",
+        "--state-file", "none.json", "--chain", "c-1", "--pubkey", PUBKEY);
+    fresh("7");
+    rot(100);
+    FAILS("`tmkms state repair --state-file s.json --chain c-1 --pubkey " PUBKEY "`", "export",
+        TARGET);
+    RUN_IN(&r, folder, "state", "init", "--state-file", "no/such/s.json", "--chain", "c-1",
+        "--pubkey", PUBKEY);
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "there is no folder no/such (`mkdir -p no/such` makes it)");
+}
+
 static void repair_mends_the_size(void **state)
 {
     (void)state;
@@ -309,7 +349,7 @@ static void the_configuration_names_file_and_key(void **state)
 static void wrong_usage_exits_with_2(void **state)
 {
     (void)state;
-    static const char *const wrong[][8] = {
+    static const char *const wrong[][9] = {
         {"state", "init", "--bogus"},
         {"state", "bogus"},
         {"state", "init", "--height", "-1"},
@@ -322,9 +362,10 @@ static void wrong_usage_exits_with_2(void **state)
         {"state", "import", "--format", "bogus", "a"},
         {"state", "export", "--format", "bogus"},
         {"state", "show", "--state-file", "s.json", "-c", "tmkms.toml"},
+        {"state", "init", "--state-file", "s.json", "--chain", "bad chain", "--pubkey", PUBKEY},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        const char *argv[10] = {TMKMS_BINARY};
+        const char *argv[11] = {TMKMS_BINARY};
         memcpy(argv + 1, wrong[i], sizeof wrong[i]);
         run_in(&r, folder, argv);
         if (r.exit_code != 2)
@@ -363,6 +404,8 @@ int main(void)
         cmocka_unit_test(repair_of_one_slot_still_owes_a_height),
         cmocka_unit_test(repair_never_lowers),
         cmocka_unit_test(repair_of_nothing_needs_a_height),
+        cmocka_unit_test(a_cut_file_is_damage),
+        cmocka_unit_test(commands_in_messages_are_complete),
         cmocka_unit_test(repair_mends_the_size),
         cmocka_unit_test(the_configuration_names_file_and_key),
         cmocka_unit_test(wrong_usage_exits_with_2),

@@ -176,7 +176,7 @@ static void keys_and_chains_are_brought_together(void **state)
     } bad[] = {
         {CHAIN("a") NODE("a", "unix:///s"),
             "[[chain]] \"a\": no key for this chain; name it in the chain_ids"},
-        {GOOD KEY("a", "b.key"), "chain a has another consensus key already (a.key)"},
+        {GOOD KEY("a", "b.key"), "chain a has another consensus key already: a.key;"},
         {GOOD KEY("a", "b.key") KEY("a", "c.key"),
             "\"c.key\": chain_ids: chain a has another consensus key"},
         {GOOD KEY("b", "b.key"), "[[providers.softsign]] \"b.key\": chain_ids: unregistered chain: "
@@ -418,7 +418,7 @@ static void a_file_is_read_and_a_missing_one_is_named(void **state)
     expect(false, "tmkms init");
     problems_free(&problems);
     assert_false(config_read(&config, "/", &problems));
-    expect(false, "Is a directory");
+    expect(false, "is no regular file");
 }
 
 /* The config child has no right to open anything, and every way out of the parser must do without. */

@@ -328,7 +328,8 @@ static void test_a_missing_state_is_an_error_that_names_the_remedy(void **state)
     unlink(path);
     program_start(&f->p);
     assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
-    assert_true(program_says(&f->p, "tmkms state init", 0));
+    assert_true(program_says(&f->p, "/tmkms.toml --chain one`", 0));
+    assert_true(program_says(&f->p, "tmkms state init -c ", 0));
 }
 
 static void test_two_names_of_one_state_file_are_refused(void **state)

@@ -69,7 +69,7 @@ static void reopen(struct fixture *f)
     int fd;
     state_close(f->chain.state);
     f->chain.state = NULL;
-    if (!journal_open_file(&fd, f->path, &err) ||
+    if (!journal_open_file(&fd, f->path, NULL, &err) ||
         !journal_open(
             &f->chain.state, fd, f->path, chain_id, signing_key_public(f->key), &io, &err))
         fail_msg("%s", err.text);

@@ -150,7 +150,7 @@ static bool open_as(
 {
     memset(&calls, 0, sizeof calls);
     int fd;
-    return journal_open_file(&fd, path, err) &&
+    return journal_open_file(&fd, path, NULL, err) &&
            journal_open(s, fd, path, chain, k, &counting_io, err);
 }
 
@@ -371,7 +371,7 @@ static void a_second_name_does_no_harm(void **state)
     struct err err;
     int fd = -1;
     struct state *again = NULL;
-    assert_true(journal_open_file(&fd, second, &err));
+    assert_true(journal_open_file(&fd, second, NULL, &err));
     assert_false(
         journal_open(&again, fd, second, chain_id, &key, NULL, &err)); /* one lock for both names */
     state_close(s);
@@ -413,7 +413,7 @@ static void a_failed_rewrite_at_open_is_an_error(void **state)
         calls.write_fails = i == 0;
         calls.write_is_short = i == 1;
         calls.sync_fails = i == 2;
-        assert_true(journal_open_file(&fd, path, &err));
+        assert_true(journal_open_file(&fd, path, NULL, &err));
         assert_false(journal_open(&s, fd, path, chain_id, &key, &counting_io, &err));
         if (strstr(err.text, words[i]) == NULL)
             fail_msg("%s", err.text);
@@ -507,7 +507,7 @@ static void states_that_cannot_be_trusted_are_refused(void **state)
 
     put_file(raw, 0);
     assert_refused(chain_id, &key, "is empty");
-    assert_refused(chain_id, &key, "tmkms state repair --height");
+    assert_refused(chain_id, &key, " --height H` makes it sign above H");
     put_file(raw, SLOT_SIZE);
     assert_refused(chain_id, &key, "has 4096 bytes");
     assert_refused(chain_id, &key, "tmkms state repair");
@@ -515,7 +515,7 @@ static void states_that_cannot_be_trusted_are_refused(void **state)
     assert_refused(chain_id, &key, "has 8193 bytes");
     put_file(raw + JOURNAL_SIZE, JOURNAL_SIZE);
     assert_refused(chain_id, &key, "both slots");
-    assert_refused(chain_id, &key, "tmkms state repair --height");
+    assert_refused(chain_id, &key, " --height H` makes it sign above H");
     create_at(5);
     rot(0);
     rot(SLOT_SIZE);
@@ -573,7 +573,7 @@ static void one_writer(void **state)
     assert_refused(chain_id, &key, "in use by");
     struct err err;
     int fd;
-    assert_true(journal_open_file(&fd, path, &err));
+    assert_true(journal_open_file(&fd, path, NULL, &err));
     if (journal_lock_holder(fd) != 0) /* some file systems hide it */
         assert_refused(chain_id, &key, word);
     close(fd);

@@ -60,7 +60,7 @@ static void sign_forever(const char *path, int64_t from, uint8_t life, int pipe)
     memcpy(chain.id, chain_id, sizeof chain_id);
     struct err err;
     int fd;
-    if (!journal_open_file(&fd, path, &err) ||
+    if (!journal_open_file(&fd, path, NULL, &err) ||
         !journal_open(&chain.state, fd, path, chain_id, &public_key, NULL, &err))
         _exit(3);
     for (int64_t height = from;; height++) {
