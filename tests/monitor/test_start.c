@@ -596,8 +596,10 @@ static void test_sigterm_ends_a_hook(void **state)
 {
     struct fixture *f = *state;
     char hook_line[256];
-    snprintf(hook_line, sizeof hook_line, "state_hook = { cmd = [\"/bin/sh\", \"-c\", \"echo $$ >%s/hook.pid; sleep 60; true\"], "
-                     "timeout_secs = 60 }", f->p.folder);
+    snprintf(hook_line, sizeof hook_line,
+        "state_hook = { cmd = [\"/bin/sh\", \"-c\", \"echo $$ >%s/hook.pid; sleep 60; true\"], "
+        "timeout_secs = 60 }",
+        f->p.folder);
     configure_one(f, hook_line);
     char path[128], text[32] = "";
     snprintf(path, sizeof path, "%s/hook.pid", f->p.folder);
