@@ -25,30 +25,48 @@ class Supervisor(threading.Thread):
         self.rig, self.stopping, self.lock = rig, threading.Event(), threading.Lock()
         self.processes = [rig.enclave, rig.persist, rig.proxy, rig.kms_proxy]
         self.needs_push, self.last_start, self.starts, self.pushes = False, 0.0, 0, 0
-        self.last_refusal = ""
-        self.paused = threading.Event()
+        self.last_words, self.pushing = "", None
         self.start()
 
     def run(self):
         while not self.stopping.wait(SUPERVISE_SECONDS):
-            if self.paused.is_set():
-                continue
             for process in self.processes:
                 if process.code() is not None:
                     process.kill_group()
                     process.start()
                     self.starts, self.last_start = self.starts + 1, time.monotonic()
                     self.needs_push |= process is self.rig.enclave
-            if self.needs_push and self.rig.enclave_listens():
-                pushed = self.rig.push()
-                self.pushes += 1
-                self.last_refusal = pushed.text
-                if pushed.code == 0:
-                    self.needs_push = False
+                    if process is self.rig.enclave and self.pushing is not None:
+                        self.pushing.cancelled = True
+            self.push_in_time()
+
+    def push_in_time(self):
+        """Beside the restarts: what a push waits for may be just what died."""
+        if self.pushing is not None and not self.pushing.is_alive():
+            pushed, self.pushing = self.pushing, None
+            self.last_words = pushed.words
+            self.needs_push &= pushed.code != 0 or pushed.cancelled
+        if self.needs_push and self.pushing is None and self.rig.enclave_listens():
+            self.pushing, self.pushes = Push(self.rig), self.pushes + 1
 
     def finish(self):
         self.stopping.set()
         self.join()
+        if self.pushing is not None:
+            self.pushing.join()
+
+
+class Push(threading.Thread):
+    """One push-config, to be asked for its end."""
+
+    def __init__(self, rig):
+        super().__init__(daemon=True)
+        self.rig, self.code, self.words, self.cancelled = rig, 1, "", False
+        self.start()
+
+    def run(self):
+        pushed = self.rig.push()
+        self.code, self.words = pushed.code, pushed.text
 
 
 def children(pid):
@@ -112,7 +130,7 @@ def kills_at_random(workspace):
             node.wait_more(HUNG_SECONDS, 2)
             took.append(node.signatures.last - max(began, supervisor.last_start))
     except Failure as why:
-        raise Failure(f"{why} (TMKMS_KILL_SEED={seed}; killed {killed}; last push: {supervisor.last_refusal.strip()})") from None
+        raise Failure(f"{why} (TMKMS_KILL_SEED={seed}; killed {killed}; last push: {supervisor.last_words.strip()})") from None
     finally:
         supervisor.finish()
     signatures = node.finish()
