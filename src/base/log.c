@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,8 +17,17 @@
 static enum log_level max_level = LOG_INFO;
 static int out_fd = STDOUT_FILENO;
 static bool out_is_link;
+static bool out_is_known;  /* whether it is a terminal has been looked at */
 static int second_fd = -1; /* the monitor's; it has one thread */
 static atomic_uint lost;
+
+/* Lines that wait for log_flush, and what a terminal has not taken yet of a line it began. Only the
+ * one thread of a process that writes its log itself uses them. */
+static struct {
+    char text[LOG_WRITE_MAX];
+    size_t n;
+} batch, rest;
+static unsigned batch_lines;
 
 void log_set_level(enum log_level level)
 {
@@ -33,6 +43,23 @@ void log_set_output(int fd, bool is_monitor_link)
 {
     out_fd = fd;
     out_is_link = is_monitor_link;
+    out_is_known = false;
+    rest.n = 0;
+}
+
+/* A terminal says that it can be written to when it can take one byte, and then lets the writer wait
+ * for as long as nobody reads. An open file description of our own does not wait, and changes
+ * nothing for others who have the terminal open. */
+static void look_at_output(void)
+{
+    out_is_known = true;
+    if (!isatty(out_fd))
+        return;
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", out_fd);
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        out_fd = fd;
 }
 
 static bool would_block(int fd)
@@ -61,6 +88,29 @@ static void emit_second(const char *line, size_t n)
         log_set_second(-1);
 }
 
+/* A pipe has room for LOG_WRITE_MAX bytes when it says so, and takes them whole. */
+static size_t write_some(const char *text, size_t n)
+{
+    ssize_t put = would_block(out_fd) ? -1 : write(out_fd, text, n);
+    return put > 0 ? (size_t)put : 0;
+}
+
+/* What was begun is ended first. false: nothing was written. */
+static bool write_whole(const char *text, size_t n)
+{
+    size_t put = rest.n > 0 ? write_some(rest.text, rest.n) : 0;
+    memmove(rest.text, rest.text + put, rest.n - put);
+    rest.n -= put;
+    if (rest.n > 0)
+        return false;
+    put = write_some(text, n);
+    if (put == 0)
+        return false;
+    rest.n = n - put;
+    memcpy(rest.text, text + put, rest.n);
+    return true;
+}
+
 /* A line never waits for its reader: what cannot be written now is dropped and counted. */
 static bool emit(const char *line, size_t n)
 {
@@ -68,7 +118,9 @@ static bool emit(const char *line, size_t n)
         emit_second(line, n);
     if (out_is_link)
         return send(out_fd, line, n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)n;
-    return !would_block(out_fd) && write(out_fd, line, n) == (ssize_t)n;
+    if (!out_is_known)
+        look_at_output();
+    return write_whole(line, n);
 }
 
 static size_t clean(char *line, size_t n)
@@ -76,7 +128,7 @@ static size_t clean(char *line, size_t n)
     while (n > 0 && line[n - 1] == '\n')
         n--;
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+        if (line[i] < 0x20 || line[i] > 0x7e)
             line[i] = '?';
     line[n] = '\n';
     return n + 1;
@@ -110,6 +162,14 @@ static void tell_lost(void)
         atomic_fetch_add(&lost, count);
 }
 
+static void emit_lines(const char *text, size_t n, unsigned lines)
+{
+    if (atomic_load(&lost) > 0)
+        tell_lost();
+    if (!emit(text, n))
+        atomic_fetch_add(&lost, lines);
+}
+
 void log_line(enum log_level level, const char *module, const char *fmt, ...)
 {
     if (level > max_level)
@@ -123,10 +183,9 @@ void log_line(enum log_level level, const char *module, const char *fmt, ...)
     if (more > 0)
         n += (size_t)more < LOG_LINE_MAX - n ? (size_t)more : LOG_LINE_MAX - n - 1;
     n = clean(line, n);
-    if (atomic_load(&lost) > 0)
-        tell_lost();
-    if (!emit(line, n))
-        atomic_fetch_add(&lost, 1);
+    if (batch.n > 0)
+        log_flush();
+    emit_lines(line, n, 1);
 }
 
 void log_forward(char *line, unsigned long n)
@@ -134,8 +193,17 @@ void log_forward(char *line, unsigned long n)
     if (n == 0 || n >= LOG_LINE_MAX)
         return;
     n = clean(line, n);
-    if (atomic_load(&lost) > 0)
-        tell_lost();
-    if (!emit(line, n))
-        atomic_fetch_add(&lost, 1);
+    if (batch.n + n > sizeof batch.text)
+        log_flush();
+    memcpy(batch.text + batch.n, line, n);
+    batch.n += n;
+    batch_lines++;
+}
+
+void log_flush(void)
+{
+    if (batch.n > 0)
+        emit_lines(batch.text, batch.n, batch_lines);
+    batch.n = 0;
+    batch_lines = 0;
 }

@@ -5,8 +5,8 @@
  * A process either writes its lines to standard output itself (the monitor, and single-process
  * commands) or hands each line as one datagram to the monitor (session, signer), which writes them.
  * Neither ever blocks: a reader that does not drain the log loses lines (counted and reported
- * later), it never delays a signature. No secret and no unescaped text from a peer may be passed
- * in: control characters are replaced. */
+ * later), it never delays a signature. No secret may be passed in. Text of a peer may: whatever is
+ * not printable ASCII is replaced. */
 #ifndef TMKMS_BASE_LOG_H
 #define TMKMS_BASE_LOG_H
 
@@ -16,7 +16,10 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-enum { LOG_LINE_MAX = 2048 }; /* bytes of one line with its newline; longer ones are cut */
+enum {
+    LOG_LINE_MAX = 2048,  /* bytes of one line with its newline; longer ones are cut */
+    LOG_WRITE_MAX = 4096, /* of several lines written at once: PIPE_BUF, which a pipe takes whole */
+};
 
 /* Lines above this level are dropped; INFO until set. */
 void log_set_level(enum log_level level);
@@ -34,8 +37,9 @@ bool log_has_second(void);
 /* module is the Rust-style target, for example "tmkms::session". */
 void log_line(enum log_level level, const char *module, const char *fmt, ...) ATTR_PRINTF(3, 4);
 
-/* log_forward writes a line that a child formatted, after replacing control characters. Monitor
- * only. */
+/* log_forward takes a line that another process formatted, after replacing what is not printable;
+ * log_flush writes those that came, several at once. For processes with one thread. */
 void log_forward(char *line, unsigned long n);
+void log_flush(void);
 
 #endif

@@ -51,6 +51,8 @@ bool child_spawn(
         fd_close(&control[1]);
         return err_errno(err, "cannot make a socket pair");
     }
+    int room = 1 << 20; /* as much as we may have */
+    setsockopt(log[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     pid_t pid = fork();
     if (pid == 0)
         become(role, argument, input, control[1], log[1]);
@@ -69,17 +71,36 @@ bool child_spawn(
     return true;
 }
 
+/* A signature must not wake the monitor: after a look at the log it waits a while before the next.
+ * It comes back the sooner the fuller the socket was, long before that has no room for a line. */
+static void put_off(struct child *c, unsigned lines)
+{
+    enum { SHORTEST_US = 1000, LONGEST_US = 10000, FEW = 16, MANY = 64 };
+    if (lines > MANY)
+        c->log_wait_us = c->log_wait_us > 2 * SHORTEST_US ? c->log_wait_us / 2 : SHORTEST_US;
+    else if (lines < FEW || c->log_wait_us == 0)
+        c->log_wait_us = LONGEST_US;
+    c->log_due_us = clock_monotonic_us() + c->log_wait_us;
+}
+
 bool child_forward_log(struct child *c)
 {
-    for (;;) {
+    enum { AT_ONCE = 1024 };
+    bool is_open = true;
+    unsigned lines = 0;
+    while (is_open && lines < AT_ONCE) {
         char line[LOG_LINE_MAX + 1];
         ssize_t n = recv(c->log, line, LOG_LINE_MAX, MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return true;
-        if (n <= 0)
-            return false;
-        log_forward(line, (unsigned long)n);
+            break;
+        if (n > 0)
+            log_forward(line, (unsigned long)n);
+        is_open = n > 0;
+        lines++;
     }
+    log_flush();
+    put_off(c, lines);
+    return is_open;
 }
 
 void child_close(struct child *c)

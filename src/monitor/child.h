@@ -14,6 +14,8 @@ struct child {
     pid_t pid;        /* 0: not running */
     int control;      /* -1: closed */
     int log;
+    uint64_t log_due_us; /* its lines may wait until then */
+    uint64_t log_wait_us;
     uint64_t started_us;
 };
 
@@ -24,7 +26,8 @@ extern const struct child CHILD_NONE;
 bool child_spawn(struct child *ret, const char *role, const char *argument, int input,
     struct err *err) ATTR_MUST_USE;
 
-/* Writes the log lines that wait in the child's log socket. false: the socket has ended. */
+/* Writes the log lines that wait in the child's log socket, and sets the time before which nobody
+ * needs to look again. false: the socket has ended. */
 bool child_forward_log(struct child *c);
 
 /* Closes the sockets (which asks the child to end), waits until deadline_us on the monotonic clock,

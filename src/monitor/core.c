@@ -109,13 +109,25 @@ static void hear(struct monitor *m, struct child *c)
     }
 }
 
+/* A log that may still wait is not looked at, and ends the turn when it is due. */
+static int log_to_watch(const struct child *c, uint64_t now, int *timeout_ms)
+{
+    if (c->log < 0 || now >= c->log_due_us)
+        return c->log;
+    int ms = (int)((c->log_due_us - now + 999) / 1000);
+    if (*timeout_ms < 0 || ms < *timeout_ms)
+        *timeout_ms = ms;
+    return -1;
+}
+
 void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms)
 {
     enum { OWN = 5 };
+    uint64_t now = clock_monotonic_us();
     struct pollfd p[OWN + CORE_EXTRA_MAX] = {
         {.fd = m->signals, .events = POLLIN},
-        {.fd = m->signer.log, .events = POLLIN},
-        {.fd = m->session.log, .events = POLLIN},
+        {.fd = log_to_watch(&m->signer, now, &timeout_ms), .events = POLLIN},
+        {.fd = log_to_watch(&m->session, now, &timeout_ms), .events = POLLIN},
         {.fd = m->signer.control, .events = POLLIN},
         {.fd = m->session.control, .events = POLLIN},
     };

@@ -56,6 +56,7 @@ static void print_line(struct peer *peer)
     if (peer->n > 0 && peer->printed++ < LOGS_LINES_A_SECOND) {
         peer->line[peer->n++] = '\n';
         log_forward(peer->line, peer->n);
+        log_flush();
     } else if (peer->n > 0) {
         peer->dropped++;
     }

@@ -134,7 +134,7 @@ void program_start(struct program *p)
         return;
     int log = open(p->log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     int error = open(p->error_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(log, STDOUT_FILENO);
+    dup2(p->output > 0 ? p->output : log, STDOUT_FILENO);
     dup2(error, STDERR_FILENO);
     struct rlimit limit = {.rlim_cur = p->files_max, .rlim_max = p->files_max};
     if (p->files_max == 0 || setrlimit(RLIMIT_NOFILE, &limit) == 0)

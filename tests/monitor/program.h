@@ -14,6 +14,7 @@ struct program {
     pid_t pid;
     unsigned long files_max; /* the limit of open files, 0: as it is */
     char log_path[96], error_path[96];
+    int output; /* 0: the log goes to log_path; else to this descriptor */
 };
 
 /* A fresh folder with a key (a fixed seed) and an identity key; nothing configured yet. Fails the test on error. */

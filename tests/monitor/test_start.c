@@ -1,5 +1,6 @@
 /* `tmkms start` as its operator sees it: real processes, real sockets, signals, crashes. */
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -233,6 +235,49 @@ static void test_a_private_socket_is_dialled(void **state)
         assert_signs(f, f->conn, "one", 2 + i);
     }
     assert_in_range(best, 0, 5000);
+}
+
+/* The monitor sleeps while signatures are made, and still nobody waits for a log line. */
+static void test_log_lines_come_soon_and_together(void **state)
+{
+    struct fixture *f = *state;
+    enum { VOTES = 600 };
+    int pair[2], room = 1 << 20;
+    char text[8192];
+    unsigned writes = 0, lines = 0;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    configure_one(f, "");
+    f->p.output = pair[1];
+    start_and_accept(f);
+    for (int64_t height = 1; height <= VOTES; height++)
+        assert_false(ask(f->conn, "one", height, STEP_PREVOTE).is_error);
+    uint64_t best = UINT64_MAX;
+    for (int64_t height = VOTES + 1; height <= VOTES + 5; height++) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "h/r/s %d/0/1", (int)height);
+        usleep(30000);
+        assert_false(ask(f->conn, "one", height, STEP_PREVOTE).is_error);
+        uint64_t began = clock_monotonic_us();
+        for (bool found = false; !found;) {
+            struct pollfd p = {.fd = pair[0], .events = POLLIN};
+            assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+            ssize_t n = recv(pair[0], text, sizeof text - 1, 0);
+            assert_true(n > 0);
+            text[n] = '\0';
+            writes++;
+            for (char *at = text; (at = strstr(at, "signed Prevote")) != NULL; at++)
+                lines++;
+            found = strstr(text, wanted) != NULL;
+        }
+        uint64_t took = clock_monotonic_us() - began;
+        best = took < best ? took : best;
+    }
+    assert_int_equal(lines, VOTES + 5);
+    assert_in_range(writes, 1, VOTES / 2);
+    assert_in_range(best, 0, 20000);
+    close(pair[0]);
+    close(pair[1]);
 }
 
 static void test_sigterm_ends_everything_within_a_second(void **state)
@@ -662,6 +707,7 @@ int main(void)
         T(test_it_signs_over_unix_tcp_and_noise),
         T(test_the_children_are_confined),
         T(test_a_private_socket_is_dialled),
+        T(test_log_lines_come_soon_and_together),
         T(test_sigterm_ends_everything_within_a_second),
         T(test_the_children_die_with_a_killed_monitor),
         T(test_a_killed_session_is_started_again),
