@@ -20,6 +20,7 @@ static bool start_secure_heap(struct err *err)
     if (CRYPTO_secure_malloc_initialized() == 1 ||
         CRYPTO_secure_malloc_init(SECURE_HEAP_BYTES, SECURE_HEAP_LEAST) == 1)
         return true;
+    CRYPTO_secure_malloc_done(); /* 2: it is there, but not locked; the next call must not take it for good */
     return err_set(err, "cannot lock memory for the recipient's key; raise the limit with "
                         "`LimitMEMLOCK=16M` in the systemd unit or `ulimit -l`");
 }

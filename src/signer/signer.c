@@ -41,6 +41,7 @@ struct worker {
     pthread_mutex_t lock;       /* guards everything below */
     struct guard_policy policy; /* as the configuration has it now */
     bool sign_raw_bytes;
+    int64_t min_height;
     pthread_cond_t wake;
     int next_channel; /* handed over by the monitor, -1: none */
     int channel;      /* being served, -1: none */
@@ -71,13 +72,26 @@ static void shrink(uint8_t *p, size_t used, size_t cap)
         madvise(p, cap, MADV_DONTNEED);
 }
 
+/* A store on the parent may take its time: then the floor is raised at the next request, and the guard refuses nothing
+ * less meanwhile than it did before. */
+static bool raise_floor(struct worker *w, int64_t height, struct err *err)
+{
+    if (height <= durable_watermark(state_current(w->chain.state))->floor)
+        return true;
+    log_line(
+        LOG_INFO, log_name, "[%s] nothing is signed up to height %" PRId64, w->chain.id, height);
+    return state_raise_floor(w->chain.state, height, err) != STATE_FAILED;
+}
+
 /* A reload changes the policy between two answers, never during one: an answer may take as long as the state takes. */
-static void take_policy(struct worker *w)
+static bool take_policy(struct worker *w, struct err *err)
 {
     pthread_mutex_lock(&w->lock);
     w->chain.policy = w->policy;
     w->chain.sign_raw_bytes = w->sign_raw_bytes;
+    int64_t min_height = w->min_height;
     pthread_mutex_unlock(&w->lock);
+    return raise_floor(w, min_height - 1, err);
 }
 
 /* Meanwhile the state's own link is looked after; a journal has none and costs nothing here. */
@@ -112,8 +126,8 @@ static bool serve_one(struct worker *w, int fd)
         return false;
     struct sign_reply reply;
     struct err err;
-    take_policy(w);
-    bool ok = signer_answer(&w->chain, &req, bytes_of(w->blob, req.blob_n), &reply, &err);
+    bool ok = take_policy(w, &err) &&
+              signer_answer(&w->chain, &req, bytes_of(w->blob, req.blob_n), &reply, &err);
     if (!ok)
         signer_die(w->chain.id, err.text, CHILD_EXIT_STATE);
     reply.micros = (uint32_t)(clock_monotonic_us() - began);
@@ -150,7 +164,9 @@ static int dial_link(void *arg, uint64_t deadline_us, struct err *err)
     snprintf(ask.u.chain_id, sizeof ask.u.chain_id, "%s", w->chain.id);
     pthread_mutex_lock(&w->lock);
     w->link_came = false;
-    bool asked = control_send(CHILD_FD_CONTROL, &ask, NULL, 0);
+    pthread_mutex_unlock(&w->lock);
+    bool asked = control_send(CHILD_FD_CONTROL, &ask, NULL, 0); /* may block: not under the lock */
+    pthread_mutex_lock(&w->lock);
     struct timespec until = {.tv_sec = (time_t)(deadline_us / 1000000U),
         .tv_nsec = (long)(deadline_us % 1000000U) * 1000};
     while (asked && !w->link_came && !w->stop)
@@ -184,18 +200,6 @@ static bool open_store(struct worker *w, struct err *err)
 
 /* The state hook's height counts when it is ahead by less than this, as in the Rust tmkms. */
 enum { HOOK_AHEAD_MAX = 9000 };
-
-static bool raise_floor(struct worker *w, int64_t height, struct err *err)
-{
-    struct watermark mark = *durable_watermark(state_current(w->chain.state));
-    if (height <= mark.floor)
-        return true;
-    mark.floor = height;
-    const struct durable *token;
-    log_line(
-        LOG_INFO, log_name, "[%s] nothing is signed up to height %" PRId64, w->chain.id, height);
-    return state_commit(w->chain.state, &mark, &token, err) == STATE_DURABLE;
-}
 
 static bool apply_hook(struct worker *w, struct err *err)
 {
@@ -273,6 +277,7 @@ static void worker_free(struct worker *w)
 static void set_policy(struct worker *w, const struct config_chain *c)
 {
     w->sign_raw_bytes = c->sign_raw_bytes;
+    w->min_height = c->min_height;
     w->policy = (struct guard_policy){
         .one_block_per_round = c->one_block_per_round, .max_height_jump = c->max_height_jump};
 }
@@ -357,8 +362,10 @@ static bool chain_add(struct worker *w, struct err *err)
     struct control ready = {
         .kind = CONTROL_CHAIN_READY, .u.channel.key = *signing_key_public(w->key)};
     snprintf(ready.u.channel.id, sizeof ready.u.channel.id, "%s", w->config.id);
-    return control_send(CHILD_FD_CONTROL, &ready, NULL, 0) ||
-           err_errno(err, "cannot answer the monitor");
+    if (control_send(CHILD_FD_CONTROL, &ready, NULL, 0))
+        return true;
+    workers[free_slot] = NULL;
+    return err_errno(err, "cannot answer the monitor");
 }
 
 static bool chain_add_from_files(const struct config_chain *c, int fds[2], struct err *err)

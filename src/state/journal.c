@@ -61,7 +61,8 @@ static bool is_in_place(struct journal *j, struct err *err)
     journal_named(named, j->path, rec->key.type != 0 ? rec->chain_id : NULL,
         rec->key.type != 0 ? &rec->key : NULL);
     return err_set(err,
-        "%s was deleted, moved or replaced while in use; move it back (no older copy), or start above "
+        "%s was deleted, moved or replaced while in use; move it back (no older copy), or start "
+        "above "
         "all that was signed with `tmkms state init %s --height H`, " JOURNAL_SAFE_HEIGHT,
         j->state.name, named);
 }
@@ -128,7 +129,7 @@ static bool open_record(struct journal *j, const char *path, const char *chain_i
     const struct public_key *key, struct err *err)
 {
     struct journal_view view;
-    if (!journal_lock(j->fd, path, err) || !journal_view(&view, j->fd, path, j->io, err) ||
+    if (!journal_lock_signer(j->fd, path, err) || !journal_view(&view, j->fd, path, j->io, err) ||
         !journal_view_check(&view, path, chain_id, key, err))
         return false;
     const struct record *newest = &view.slot[view.newest];

@@ -77,6 +77,8 @@ bool journal_view_check(const struct journal_view *view, const char *path, const
 
 /* journal_lock takes the lock that a signer holds as long as it runs; closing fd gives it back. */
 bool journal_lock(int fd, const char *path, struct err *err) ATTR_MUST_USE;
+/* The same without looking up who holds it, which takes files; for journal_open. */
+bool journal_lock_signer(int fd, const char *path, struct err *err) ATTR_MUST_USE;
 /* The process that holds the lock, 0: none, or not known. */
 long journal_lock_holder(int fd);
 

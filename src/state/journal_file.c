@@ -73,15 +73,27 @@ bool journal_open_file_readonly(int *ret_fd, const char *path, const char *named
     return open_path(ret_fd, path, named, O_RDONLY, err);
 }
 
-bool journal_lock(int fd, const char *path, struct err *err)
+/* Who has the lock is looked up for commands only: in the signer's sandbox nobody may read /proc. */
+static bool lock_or_name(int fd, const char *path, bool looks_up, struct err *err)
 {
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return true;
     if (errno != EWOULDBLOCK)
         return err_errno(err, "cannot lock the state file %s", path);
-    char holder[JOURNAL_HOLDER_MAX] = "another process";
-    (void)!journal_holder_words(holder, fd);
+    char holder[JOURNAL_HOLDER_MAX] = "another process (`tmkms state show` names it)";
+    if (looks_up)
+        (void)!journal_holder_words(holder, fd);
     return err_set(err, "the state file %s is in use by %s; stop it first", path, holder);
+}
+
+bool journal_lock(int fd, const char *path, struct err *err)
+{
+    return lock_or_name(fd, path, true, err);
+}
+
+bool journal_lock_signer(int fd, const char *path, struct err *err)
+{
+    return lock_or_name(fd, path, false, err);
 }
 
 /* Lines of /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF". */

@@ -57,17 +57,33 @@ enum state_outcome state_put(struct state *s, const struct record *next, struct 
     return outcome;
 }
 
-enum state_outcome state_commit(
-    struct state *s, const struct watermark *next, const struct durable **ret, struct err *err)
+static enum state_outcome commit(struct state *s, const struct watermark *next, bool burn_next,
+    const struct durable **ret, struct err *err)
 {
     struct record rec = s->now.record;
     rec.mark = *next;
-    rec.burn_next = false;
+    rec.burn_next = burn_next;
     record_unlink(&rec);
     enum state_outcome outcome = state_put(s, &rec, err);
     if (outcome == STATE_DURABLE)
         *ret = &s->now;
     return outcome;
+}
+
+enum state_outcome state_commit(
+    struct state *s, const struct watermark *next, const struct durable **ret, struct err *err)
+{
+    return commit(s, next, false, ret, err);
+}
+
+enum state_outcome state_raise_floor(struct state *s, int64_t height, struct err *err)
+{
+    struct watermark mark = s->now.record.mark;
+    const struct durable *token;
+    if (height <= mark.floor)
+        return STATE_DURABLE;
+    mark.floor = height;
+    return commit(s, &mark, s->burns_first, &token, err);
 }
 
 enum state_outcome state_settle(struct state *s, struct err *err)

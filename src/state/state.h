@@ -49,8 +49,13 @@ int state_attention_fd(const struct state *s);
 void state_attend(struct state *s);
 
 /* state_burns_first: the file had an invalid slot, so the first height that passes the guard must
- * not be signed: commit it as the floor instead and refuse. Cleared by the next commit. */
+ * not be signed: commit it as the floor instead and refuse. Cleared by the next state_commit. */
 bool state_burns_first(const struct state *s);
+
+/* state_raise_floor makes a higher floor durable; a lower one changes nothing. A height that is owed to a damaged
+ * slot stays owed: a configured floor says nothing about the record that was lost. */
+enum state_outcome state_raise_floor(
+    struct state *s, int64_t height, struct err *err) ATTR_MUST_USE;
 
 void state_close(struct state *s); /* NULL is fine */
 

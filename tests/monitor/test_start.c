@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "crypto/encode.h"
 #include "node.h"
 #include "program.h"
 
@@ -75,7 +77,8 @@ static struct node_conn *accept_signer(struct node_listener *node)
     return c;
 }
 
-static struct node_reply ask(struct node_conn *c, const char *chain_id, int64_t height, enum step step)
+static struct node_reply ask(
+    struct node_conn *c, const char *chain_id, int64_t height, enum step step)
 {
     struct node_request req = {.kind = step == STEP_PROPOSAL ? NODE_PROPOSAL : NODE_VOTE,
         .chain_id = chain_id,
@@ -87,7 +90,8 @@ static struct node_reply ask(struct node_conn *c, const char *chain_id, int64_t 
     return reply;
 }
 
-static void assert_signs(struct fixture *f, struct node_conn *c, const char *chain_id, int64_t height)
+static void assert_signs(
+    struct fixture *f, struct node_conn *c, const char *chain_id, int64_t height)
 {
     for (enum step step = STEP_PROPOSAL; step <= STEP_PRECOMMIT; step++) {
         struct node_request req = {.kind = step == STEP_PROPOSAL ? NODE_PROPOSAL : NODE_VOTE,
@@ -95,9 +99,35 @@ static void assert_signs(struct fixture *f, struct node_conn *c, const char *cha
             .signable = node_signable(height, 0, step)};
         struct node_reply reply;
         struct err err;
-        if (!node_ask(c, WIRE_P1, &req, soon(), &reply, &err) || !node_check(&req, &reply, &f->p.key, &err))
+        if (!node_ask(c, WIRE_P1, &req, soon(), &reply, &err) ||
+            !node_check(&req, &reply, &f->p.key, &err))
             fail_msg("height %d step %d: %s", (int)height, step, err.text);
     }
+}
+
+/* The program's key (a fixed seed) as priv_validator_key.json, in the place of its key file. */
+static void write_json_key(struct fixture *f)
+{
+    uint8_t private[64] = {42}, address[ADDRESS_LEN];
+    char private_text[96], public_text[64], hex[2 * ADDRESS_LEN + 1], json[512], path[128];
+    struct err err;
+    memcpy(private + 32, f->p.key.bytes, 32);
+    assert_true(base64_encode(bytes_of(private, 64), private_text, sizeof private_text));
+    assert_true(base64_encode(bytes_of(f->p.key.bytes, 32), public_text, sizeof public_text));
+    public_key_address(&f->p.key, address);
+    hex_upper(bytes_of(address, sizeof address), hex);
+    snprintf(json, sizeof json,
+        "{\"address\":\"%s\",\"pub_key\":{\"type\":\"tendermint/PubKeyEd25519\",\"value\":\"%s\"},"
+        "\"priv_key\":{\"type\":\"tendermint/PrivKeyEd25519\",\"value\":\"%s\"}}",
+        hex, public_text, private_text);
+    snprintf(path, sizeof path, "%s/signing.key", f->p.folder);
+    assert_true(fd_create_durable(path, json, strlen(json), true, &err));
+    char *at = strstr(f->p.config, "path = ");
+    char changed[sizeof f->p.config];
+    snprintf(changed, sizeof changed, "%.*skey_format = \"json\"\n%s", (int)(at - f->p.config),
+        f->p.config, at);
+    memcpy(f->p.config, changed, sizeof changed);
+    program_write_config(&f->p);
 }
 
 static void start_and_accept(struct fixture *f)
@@ -352,8 +382,8 @@ static void test_a_second_process_is_refused(void **state)
     struct program third = f->p;
     char *at = strstr(f->p.config, "one.json"), command[256];
     assert_non_null(at);
-    snprintf(third.config, sizeof third.config, "%.*scopy.json%s", (int)(at - f->p.config), f->p.config,
-        at + strlen("one.json"));
+    snprintf(third.config, sizeof third.config, "%.*scopy.json%s", (int)(at - f->p.config),
+        f->p.config, at + strlen("one.json"));
     snprintf(third.error_path, sizeof third.error_path, "%s/error3", f->p.folder);
     snprintf(command, sizeof command, "cp %s/one.json %s/copy.json", f->p.folder, f->p.folder);
     assert_int_equal(system(command), 0);
@@ -375,6 +405,30 @@ static void test_a_missing_state_is_an_error_that_names_the_remedy(void **state)
     assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
     assert_true(program_says(&f->p, "/tmkms.toml --chain one`", 0));
     assert_true(program_says(&f->p, "tmkms state init -c ", 0));
+}
+
+static void test_a_state_held_by_another_process_is_an_error_in_words(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    char path[128];
+    snprintf(path, sizeof path, "%s/one.json", f->p.folder);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    program_start(&f->p);
+    assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
+    close(fd);
+    assert_true(program_says(&f->p, "is in use by another process", 0));
+}
+
+/* The key of CometBFT's own form goes through a JSON parser inside the signer's sandbox. */
+static void test_a_json_key_signs(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    write_json_key(f);
+    start_and_accept(f);
+    assert_signs(f, f->conn, "one", 1);
 }
 
 static void test_two_names_of_one_state_file_are_refused(void **state)
@@ -432,7 +486,8 @@ static void run_command(const char *fmt, ...)
 static void test_the_unit_leaves_a_failed_state_alone(void **state)
 {
     (void)state;
-    run_command("grep -qx RestartPreventExitStatus=3 %s/../../packaging/systemd/tmkms.service", VECTORS_DIR);
+    run_command("grep -qx RestartPreventExitStatus=3 %s/../../packaging/systemd/tmkms.service",
+        VECTORS_DIR);
 }
 
 /* A path relative to the working directory is looked at too: the signer keeps the monitor's. */
@@ -494,8 +549,8 @@ static void test_sighup_adds_and_drops_without_touching_the_rest(void **state)
     program_validator(&f->p, "two", address);
     char with_two[sizeof f->p.config];
     ids = strstr(f->p.config, "[\"one\"]");
-    snprintf(with_two, sizeof with_two, "%.*s[\"one\", \"two\"]%s", (int)(ids - f->p.config), f->p.config,
-        ids + strlen("[\"one\"]"));
+    snprintf(with_two, sizeof with_two, "%.*s[\"one\", \"two\"]%s", (int)(ids - f->p.config),
+        f->p.config, ids + strlen("[\"one\"]"));
     memcpy(f->p.config, with_two, sizeof with_two);
     program_write_config(&f->p);
     kill(f->p.pid, SIGHUP);
@@ -543,7 +598,8 @@ static void test_a_dropped_chain_does_not_come_back_older(void **state)
     run_command("cp %s/two.json %s/old.json", f->p.folder, f->p.folder);
     assert_signs(f, two, "two", 6);
 
-    char *at = strstr(f->p.config, "[[chain]]\nid = \"two\""), *end = strstr(f->p.config, "[[providers");
+    char *at = strstr(f->p.config, "[[chain]]\nid = \"two\""),
+         *end = strstr(f->p.config, "[[providers");
     assert_true(at != NULL && end != NULL);
     memmove(at, end, strlen(end) + 1);
     at = strstr(f->p.config, ", \"two\"");
@@ -559,7 +615,8 @@ static void test_a_dropped_chain_does_not_come_back_older(void **state)
     memcpy(f->p.config, both, sizeof both);
     program_write_config(&f->p);
     kill(f->p.pid, SIGHUP);
-    assert_true(program_says(&f->p, "the state is older than what this process has signed", WAIT_MS));
+    assert_true(
+        program_says(&f->p, "the state is older than what this process has signed", WAIT_MS));
     assert_signs(f, f->conn, "one", 1);
 
     run_command("cd %s && cp new.json two.json", f->p.folder);
@@ -585,7 +642,8 @@ static void test_a_bad_reload_changes_nothing(void **state)
     assert_signs(f, f->conn, "one", 1);
     /* Another state file for a running chain. */
     char *at = strstr(good, "one.json");
-    snprintf(f->p.config, sizeof f->p.config, "%.*sother.json%s", (int)(at - good), good, at + strlen("one.json"));
+    snprintf(f->p.config, sizeof f->p.config, "%.*sother.json%s", (int)(at - good), good,
+        at + strlen("one.json"));
     program_write_config(&f->p);
     kill(f->p.pid, SIGHUP);
     assert_true(program_says(&f->p, "reload refused: the key or the state file", WAIT_MS));
@@ -600,7 +658,8 @@ static void test_sighup_changes_a_policy(void **state)
     assert_signs(f, f->conn, "one", 1);
     char *at = strstr(f->p.config, "state_file");
     char changed[sizeof f->p.config];
-    snprintf(changed, sizeof changed, "%.*smax_height_jump = 10\n%s", (int)(at - f->p.config), f->p.config, at);
+    snprintf(changed, sizeof changed, "%.*smax_height_jump = 10\n%s", (int)(at - f->p.config),
+        f->p.config, at);
     memcpy(f->p.config, changed, sizeof changed);
     program_write_config(&f->p);
     kill(f->p.pid, SIGHUP);
@@ -616,8 +675,8 @@ static void test_sighup_changes_a_policy(void **state)
 static void test_a_state_hook_raises_the_floor(void **state)
 {
     struct fixture *f = *state;
-    configure_one(f,
-        "state_hook = { cmd = [\"/bin/echo\", '{\"latest_block_height\": \"41\"}'], fail_closed = true }");
+    configure_one(f, "state_hook = { cmd = [\"/bin/echo\", '{\"latest_block_height\": \"41\"}'], "
+                     "fail_closed = true }");
     start_and_accept(f);
     assert_true(ask(f->conn, "one", 41, STEP_PREVOTE).is_error);
     assert_signs(f, f->conn, "one", 42);
@@ -626,7 +685,8 @@ static void test_a_state_hook_raises_the_floor(void **state)
 static void test_a_failing_hook_closes_only_if_told_so(void **state)
 {
     struct fixture *f = *state;
-    configure_one(f, "state_hook = { cmd = [\"/bin/sleep\", \"60\"], timeout_secs = 1, fail_closed = true }");
+    configure_one(
+        f, "state_hook = { cmd = [\"/bin/sleep\", \"60\"], timeout_secs = 1, fail_closed = true }");
     program_start(&f->p);
     assert_int_equal(program_wait(&f->p, WAIT_MS), 1);
     assert_true(program_says(&f->p, "did not answer within 1 s", 0));
@@ -714,6 +774,8 @@ int main(void)
         T(test_a_killed_signer_ends_the_program),
         T(test_a_second_process_is_refused),
         T(test_a_missing_state_is_an_error_that_names_the_remedy),
+        T(test_a_state_held_by_another_process_is_an_error_in_words),
+        T(test_a_json_key_signs),
         T(test_two_names_of_one_state_file_are_refused),
         T(test_a_state_file_deleted_under_us_ends_the_program),
         T(test_the_unit_leaves_a_failed_state_alone),

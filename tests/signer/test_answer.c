@@ -55,7 +55,8 @@ static int disk_lstat(void *ctx, const char *path, struct stat *st)
     return lstat(path, st);
 }
 
-static const struct state_io io = {disk_pread, disk_pwrite, disk_fdatasync, disk_fstat, disk_lstat, NULL};
+static const struct state_io io = {
+    disk_pread, disk_pwrite, disk_fdatasync, disk_fstat, disk_lstat, NULL};
 
 struct fixture {
     char folder[64], path[96];
@@ -215,12 +216,8 @@ static void test_nothing_is_signed_when_the_disk_fails(void **state)
     }
 }
 
-static void test_a_damaged_slot_costs_one_height(void **state)
+static void damage_older_slot(struct fixture *f)
 {
-    struct fixture *f = *state;
-    struct sign_request five = vote(5, STEP_PREVOTE, 1), six = vote(6, STEP_PREVOTE, 1),
-                        seven = vote(7, STEP_PREVOTE, 1);
-    ask(f, &five);
     int fd = open(f->path, O_RDWR);
     struct journal_view view;
     struct err err;
@@ -230,6 +227,15 @@ static void test_a_damaged_slot_costs_one_height(void **state)
     off_t older = (off_t)(1 - view.newest) * SLOT_SIZE;
     assert_int_equal(pwrite(fd, hole, sizeof hole, older), sizeof hole);
     close(fd);
+}
+
+static void test_a_damaged_slot_costs_one_height(void **state)
+{
+    struct fixture *f = *state;
+    struct sign_request five = vote(5, STEP_PREVOTE, 1), six = vote(6, STEP_PREVOTE, 1),
+                        seven = vote(7, STEP_PREVOTE, 1);
+    ask(f, &five);
+    damage_older_slot(f);
     reopen(f);
     assert_true(state_burns_first(f->chain.state));
     assert_int_equal(ask(f, &five).outcome, SIGN_REPEATED);
@@ -238,6 +244,24 @@ static void test_a_damaged_slot_costs_one_height(void **state)
     assert_non_null(strstr(burnt.reason, "height 6"));
     assert_int_equal(ask(f, &six).outcome, SIGN_REFUSED);
     reopen(f);
+    assert_int_equal(ask(f, &six).outcome, SIGN_REFUSED);
+    assert_int_equal(ask(f, &seven).outcome, SIGN_DONE);
+}
+
+static void test_a_raised_floor_does_not_pay_for_a_damaged_slot(void **state)
+{
+    struct fixture *f = *state;
+    struct sign_request five = vote(5, STEP_PREVOTE, 1), six = vote(6, STEP_PREVOTE, 1),
+                        seven = vote(7, STEP_PREVOTE, 1);
+    struct err err;
+    ask(f, &five);
+    damage_older_slot(f);
+    reopen(f);
+    assert_int_equal(state_raise_floor(f->chain.state, 3, &err), STATE_DURABLE);
+    assert_true(state_burns_first(f->chain.state));
+    reopen(f);
+    assert_int_equal(durable_watermark(state_current(f->chain.state))->floor, 3);
+    assert_true(state_burns_first(f->chain.state));
     assert_int_equal(ask(f, &six).outcome, SIGN_REFUSED);
     assert_int_equal(ask(f, &seven).outcome, SIGN_DONE);
 }
@@ -320,6 +344,7 @@ int main(void)
         T(test_a_conflict_is_refused_and_changes_nothing),
         T(test_nothing_is_signed_when_the_disk_fails),
         T(test_a_damaged_slot_costs_one_height),
+        T(test_a_raised_floor_does_not_pay_for_a_damaged_slot),
         T(test_extensions_are_signed_for_precommits_of_a_block_only),
         T(test_raw_bytes_are_off_by_default_and_never_a_vote),
         T(test_nonsense_from_the_session_is_refused),
