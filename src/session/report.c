@@ -128,9 +128,12 @@ static int step_number(const struct signable *s)
     return s->step == STEP_NONE ? 0 : (int)s->step - 1;
 }
 
-static void say_signed(const struct report *r, const struct request *q,
-    const struct sign_reply *reply, uint64_t took_us)
+/* A repeated signature costs the peer nothing, so it can be asked for without end. */
+static void say_signed(
+    struct report *r, const struct request *q, const struct sign_reply *reply, uint64_t took_us)
 {
+    if (reply->outcome == SIGN_REPEATED && !may_say(r, &r->extra))
+        return;
     uint64_t ms = took_us / 1000;
     const struct signable *s = &q->signable;
     char block[BLOCK_TEXT];
@@ -147,8 +150,10 @@ static void say_signed(const struct report *r, const struct request *q,
 }
 
 /* The peer's own words: only what is printable, and not much of it. */
-static void say_raw(const struct report *r, const struct request *q, uint64_t ms)
+static void say_raw(struct report *r, const struct request *q, uint64_t ms)
 {
+    if (!may_say(r, &r->extra))
+        return;
     char id[65];
     size_t n = q->unique_id.n < sizeof id - 1 ? q->unique_id.n : sizeof id - 1;
     for (size_t i = 0; i < n; i++)
@@ -165,7 +170,8 @@ static bool has_position(const struct request *q)
 
 static void say_refused(struct report *r, const struct request *q, bool is_double, const char *why)
 {
-    if (!may_say(r, &r->refusal))
+    /* The attempt that matters is not hidden behind a flood of others. */
+    if (!may_say(r, is_double ? &r->double_sign : &r->refusal))
         return;
     const struct signable *s = &q->signable;
     enum log_level level = is_double ? LOG_ERROR : LOG_WARN;

@@ -1,6 +1,6 @@
 /* report: what the log says about one validator, in the words that operators of the Rust tmkms
  * scrape (reference: its src/session.rs, src/connection/tcp.rs). Lines that a peer can provoke at
- * will are limited; those about signatures are not. Nothing is logged before the reply it speaks of
+ * will are limited, each kind by itself; those about new signatures are not. Nothing is logged before the reply it speaks of
  * is written. */
 #ifndef TMKMS_SESSION_REPORT_H
 #define TMKMS_SESSION_REPORT_H
@@ -27,7 +27,8 @@ struct report {
     uint32_t failures;
     uint64_t first_failure_us, last_line_us;
     bool said_connected;
-    struct report_budget connection, refusal;
+    struct report_budget connection, refusal, double_sign;
+    struct report_budget extra; /* repeated signatures, raw bytes */
 };
 
 /* How a request ended. */

@@ -416,6 +416,39 @@ static void test_dialled_again_at_once(void **state)
     pair_end(r, &p);
 }
 
+/* Each kind of line that a peer can provoke has its own measure: the one that matters is seen. */
+static void test_floods_of_lines_hide_no_double_sign(void **state)
+{
+    struct rig *r = *state;
+    struct pair p = pair_start(r);
+    enum { FLOOD = 200, LINES = 60 };
+    static const struct {
+        enum sign_outcome outcome;
+        unsigned times, lines;
+        const char *words;
+    } rounds[] = {
+        {SIGN_REFUSED, FLOOD, LINES, "] refused Prevote"},
+        {SIGN_REPEATED, FLOOD, LINES, ", again"},
+        {SIGN_DOUBLE, 3, 3, "] attempted double sign Prevote"},
+        {SIGN_DONE, 3, 3, "h/r/s 9/0/1 (0 ms)"},
+    };
+    for (size_t i = 0; i < sizeof rounds / sizeof rounds[0]; i++) {
+        for (unsigned n = 0; n < rounds[i].times; n++) {
+            struct node_request vote = rig_vote(chain, i == 3 ? 9 : 7, STEP_PREVOTE);
+            struct sign_request taken;
+            struct node_reply reply;
+            rig_send(p.bad, WIRE_P1, &vote);
+            signer_take(r, p.channel, &taken);
+            signer_answer_with(p.channel, rounds[i].outcome, "because");
+            rig_receive(p.bad, WIRE_P1, &reply);
+        }
+        rig_log_has(r, rounds[i].words, rounds[i].lines);
+    }
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(rig_log_count(r, rounds[i].words), rounds[i].lines);
+    pair_end(r, &p);
+}
+
 static void test_back_off_and_its_log_lines(void **state)
 {
     struct rig *r = *state;
@@ -478,6 +511,7 @@ int main(void)
         SESSION_TEST(test_a_validator_that_does_not_read),
         SESSION_TEST(test_closed_in_the_middle_of_a_signature),
         SESSION_TEST(test_dialled_again_at_once),
+        SESSION_TEST(test_floods_of_lines_hide_no_double_sign),
         SESSION_TEST(test_back_off_and_its_log_lines),
         SESSION_TEST(test_a_revolving_door),
     };
