@@ -2,18 +2,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "crypto/hash.h"
 #include "monitor/hook.h"
+#include "monitor/machine_lock.h"
 #include "state/journal_words.h"
 
 struct chain *chains_find(struct monitor *m, const char *id)
@@ -56,33 +54,6 @@ static bool state_is_unshared(
     return true;
 }
 
-/* An abstract unix socket named after chain and key: at most one process of this machine (of this
- * network namespace) signs for them, even with two state files. It vanishes with its owner. */
-static bool lock_machine(struct chain *chain, struct err *err)
-{
-    uint8_t digest[SHA256_LEN];
-    sha256_2(bytes_of_text(chain->config.id), bytes_of(chain->key.bytes, chain->key.len), digest);
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    char hex[2 * SHA256_LEN + 1];
-    hex_lower(bytes_of(digest, sizeof digest), hex);
-    int len = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "tmkms-%s", hex);
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_errno(err, "cannot make a socket");
-    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
-    if (bind(fd, (const struct sockaddr *)&name, size) != 0) {
-        bool taken = errno == EADDRINUSE;
-        close(fd);
-        if (taken)
-            return err_set(err,
-                "another tmkms process on this machine signs for this chain with this key; stop it "
-                "first (`systemctl stop tmkms`; `pgrep -a tmkms` shows what runs)");
-        return err_errno(err, "cannot take the lock of the key");
-    }
-    chain->lock = fd;
-    return true;
-}
-
 static bool hand_over_files(struct monitor *m, struct chain *chain, struct err *err)
 {
     int fds[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
@@ -121,7 +92,8 @@ static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *e
     chain->key = msg.u.channel.key;
     struct control go = {.kind = CONTROL_CHAIN_GO, .u.floor.hook_height = -1};
     snprintf(go.u.floor.id, sizeof go.u.floor.id, "%s", chain->config.id);
-    if (lock_machine(chain, err) && hook_run(m, &chain->config, &go.u.floor.hook_height, err)) {
+    if (machine_lock_take(&chain->lock, chain->config.id, &chain->key, err) &&
+        hook_run(m, &chain->config, &go.u.floor.hook_height, err)) {
         if (!control_send(m->signer.control, &go, NULL, 0))
             return err_errno(err, "cannot reach the signer process");
         if (core_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))
@@ -172,7 +144,9 @@ bool chains_connect(struct monitor *m, const struct chain *chain, struct err *er
     struct control to_session = {.kind = CONTROL_CHAIN_ADD_S,
         .u.channel = {.key = chain->key, .sign_raw_bytes = chain->config.sign_raw_bytes}};
     snprintf(to_session.u.channel.id, sizeof to_session.u.channel.id, "%s", chain->config.id);
-    return (control_send(m->signer.control, &to_signer, &pair[0], 1) &&
-               control_send(m->session.control, &to_session, &pair[1], 1)) ||
-           err_errno(err, "cannot connect session and signer for chain %s", chain->config.id);
+    if (!control_send(m->signer.control, &to_signer, &pair[0], 1))
+        return err_errno(err, "cannot reach the signer process");
+    /* A session that has just died is told everything when it is started again. */
+    (void)!control_send(m->session.control, &to_session, &pair[1], 1);
+    return true;
 }

@@ -14,7 +14,8 @@ bool chains_open(
 void chains_drop(struct monitor *m, struct chain *chain);
 struct chain *chains_find(struct monitor *m, const char *id);
 
-/* chains_connect makes a fresh socket pair between session and signer for the chain. */
+/* chains_connect makes a fresh socket pair between session and signer for the chain; whether the session
+ * lives is not looked at. */
 bool chains_connect(struct monitor *m, const struct chain *chain, struct err *err) ATTR_MUST_USE;
 
 #endif

@@ -206,6 +206,11 @@ bool core_start_session(struct monitor *m, struct err *err)
     return reload_confirm_session(m, err);
 }
 
+bool core_session_runs(const struct monitor *m)
+{
+    return m->session.pid > 0 && m->session.control >= 0 && m->session_due_us == 0;
+}
+
 static void restart_session(struct monitor *m)
 {
     struct err err;
@@ -240,8 +245,7 @@ static int bury(struct monitor *m)
     int status;
     char why[64];
     if (has_ended(m, &m->signer, &status)) {
-        log_line(LOG_ERROR, log_name,
-            "the signer process ended (%s), and tmkms with it",
+        log_line(LOG_ERROR, log_name, "the signer process ended (%s), and tmkms with it",
             child_end_text(status, why, sizeof why));
         return WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_STATE ? CHILD_EXIT_STATE
                                                                             : EXIT_FAILURE;

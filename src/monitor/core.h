@@ -42,10 +42,10 @@ struct monitor {
     struct child signer;
     struct child session;
     const struct child *awaited; /* whose next message somebody waits for, NULL: nobody does */
-    int signals;             /* signalfd */
-    bool stopping;           /* SIGTERM or SIGINT was seen */
-    bool reload_wanted;      /* SIGHUP was seen */
-    uint64_t session_due_us; /* when a dead session is started again, 0: it runs */
+    int signals;                 /* signalfd */
+    bool stopping;               /* SIGTERM or SIGINT was seen */
+    bool reload_wanted;          /* SIGHUP was seen */
+    uint64_t session_due_us;     /* when a dead session is started again, 0: it runs */
 };
 
 /* core_start prepares the process: signals, limits, hardening. core_stop ends the children and
@@ -75,6 +75,7 @@ bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct 
  * go on, else the exit code of the program. */
 int core_watch(struct monitor *m);
 
+bool core_session_runs(const struct monitor *m);
 bool core_start_session(struct monitor *m, struct err *err) ATTR_MUST_USE;
 
 #endif

@@ -20,7 +20,8 @@ static int run_loop(struct monitor *m)
         int code = core_watch(m);
         if (code >= 0)
             return code;
-        if (m->reload_wanted) {
+        /* Until a dead session runs again there is nobody to be told. */
+        if (m->reload_wanted && core_session_runs(m)) {
             m->reload_wanted = false;
             reload_config(m);
         }

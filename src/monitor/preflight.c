@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "keyring/keyring.h"
 #include "monitor/core.h"
+#include "monitor/machine_lock.h"
 #include "state/journal_words.h"
 
 struct flight {
@@ -149,6 +150,8 @@ static void check_open_state(const struct flight *f, struct preflight_chain *ret
             "signs; "
             "`tmkms start` would be refused until it is stopped",
             c->state_file, holder);
+    else if (ret->key.type != 0 && !machine_lock_check(c->id, &ret->key, &err))
+        TELL(f, false, "chain", c->id, "id", "%s", err.text);
 }
 
 /* Two names of one file: the configuration can only compare the names. */

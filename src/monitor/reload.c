@@ -14,15 +14,14 @@ static const char log_name[] = "tmkms::monitor";
 bool reload_add_validator(struct monitor *m, const struct config_validator *v, struct err *err)
 {
     struct control msg = {.kind = CONTROL_VALIDATOR_ADD, .u.validator = *v};
-    if (!link_address_needs_identity(&v->address))
-        return control_send(m->session.control, &msg, NULL, 0) ||
-               err_errno(err, "cannot reach the session process");
-    int fd = m->source->open_identity(m, v, err);
-    if (fd < 0)
+    bool needs_identity = link_address_needs_identity(&v->address);
+    int fd = needs_identity ? m->source->open_identity(m, v, err) : -1;
+    if (needs_identity && fd < 0)
         return false;
-    bool ok = control_send(m->session.control, &msg, &fd, 1);
+    /* A session that has just died is told everything when it is started again. */
+    (void)!control_send(m->session.control, &msg, &fd, needs_identity ? 1 : 0);
     fd_close(&fd);
-    return ok || err_errno(err, "cannot reach the session process");
+    return true;
 }
 
 bool reload_confirm_session(struct monitor *m, struct err *err)
@@ -159,7 +158,7 @@ void reload_config(struct monitor *m)
             "reload refused; everything goes on as before (`tmkms check` shows what is wrong)");
         return;
     }
-    if (m->session.control < 0 || !keeps_keys(m, &next)) {
+    if (!keeps_keys(m, &next)) {
         config_free(&next);
         return;
     }

@@ -10,7 +10,8 @@
  * logged and left out. */
 void reload_config(struct monitor *m);
 
-/* reload_add_validator opens the identity key and hands the validator to the session. */
+/* reload_add_validator opens the identity key and hands the validator to the session; whether that
+ * lives is not looked at (reload_confirm_session does). */
 bool reload_add_validator(
     struct monitor *m, const struct config_validator *v, struct err *err) ATTR_MUST_USE;
 

@@ -7,6 +7,7 @@
 
 #include "folder.h"
 #include "keyring/keyring.h"
+#include "monitor/machine_lock.h"
 #include "run.h"
 #include "state/journal.h"
 
@@ -274,6 +275,28 @@ static void a_fifo_is_no_configuration(void **state)
     assert_contains(r.err, "tmkms.toml: is no regular file");
 }
 
+/* Any user can take the name: then start is refused, though nobody signs. */
+static void a_stolen_lock_is_told(void **state)
+{
+    (void)state;
+    struct signing_key *key;
+    struct err warning, err;
+    int lock = -1;
+    assert_true(keyring_load(&key, in_dir("hub.key"), KEY_ED25519, KEY_FILE_BASE64, &warning, &err));
+    assert_true(machine_lock_take(&lock, "hub", signing_key_public(key), &err));
+    check(1);
+    assert_contains(r.err, "[[chain]] \"hub\": id: another tmkms process on this machine");
+    assert_contains(r.err, "another user has taken its lock, the socket @tmkms-");
+    RUN_IN(&r, dir, "start");
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "another user has taken its lock, the socket @tmkms-");
+    close(lock);
+    check(0);
+    assert_true(machine_lock_take(&lock, "hub", signing_key_public(key), &err)); /* check took nothing */
+    close(lock);
+    signing_key_free(key);
+}
+
 static void a_damaged_slot_is_told(void **state)
 {
     (void)state;
@@ -302,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_consensus_key_is_no_identity, enter, leave),
         cmocka_unit_test_setup_teardown(hooks_must_be_there, enter, leave),
         cmocka_unit_test_setup_teardown(sockets_and_running_signers_are_seen, enter, leave),
+        cmocka_unit_test_setup_teardown(a_stolen_lock_is_told, enter, leave),
         cmocka_unit_test_setup_teardown(a_damaged_slot_is_told, enter, leave),
         cmocka_unit_test_setup_teardown(limits_must_suffice, enter, leave),
         cmocka_unit_test_setup_teardown(a_fifo_is_no_configuration, enter, leave),

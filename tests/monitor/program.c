@@ -27,9 +27,18 @@ static void pause_ms(int ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
 }
 
+/* Keys of our own: the lock of chain and key is the whole machine's, where another run may be at work. */
+static void make_seed(uint8_t seed[ED25519_SEED_LEN], uint8_t first)
+{
+    pid_t pid = getpid();
+    memset(seed, first, ED25519_SEED_LEN);
+    memcpy(seed + 1, &pid, sizeof pid);
+}
+
 static void write_key(const struct program *p, const char *name, uint8_t first)
 {
-    uint8_t seed[ED25519_SEED_LEN] = {first};
+    uint8_t seed[ED25519_SEED_LEN];
+    make_seed(seed, first);
     char text[64], path[128];
     struct err err;
     assert_true(base64_encode(bytes_of(seed, sizeof seed), text, sizeof text));
@@ -50,7 +59,8 @@ void program_init(struct program *p)
     write_key(p, "signing.key", 42);
     write_key(p, "identity.key", 43);
     struct signing_key *key;
-    uint8_t seed[ED25519_SEED_LEN] = {42};
+    uint8_t seed[ED25519_SEED_LEN];
+    make_seed(seed, 42);
     assert_true(signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, sizeof seed), &err));
     p->key = *signing_key_public(key);
     signing_key_free(key);
@@ -92,7 +102,7 @@ void program_state_init(struct program *p, const char *id)
     struct record rec = {.key = p->key};
     snprintf(rec.chain_id, sizeof rec.chain_id, "%s", id);
     snprintf(path, sizeof path, "%s/%s.json", p->folder, id);
-    if (!journal_create(path, &rec, &err))
+    if (access(path, F_OK) != 0 && !journal_create(path, &rec, &err))
         fail_msg("%s", err.text);
 }
 

@@ -17,11 +17,11 @@ struct program {
     int output; /* 0: the log goes to log_path; else to this descriptor */
 };
 
-/* A fresh folder with a key (a fixed seed) and an identity key; nothing configured yet. Fails the test on error. */
+/* A fresh folder with a key and an identity key; nothing configured yet. Fails the test on error. */
 void program_init(struct program *p);
 void program_free(struct program *p); /* ends what runs, removes the folder */
 
-/* Adds a chain with the key and a fresh state file FOLDER/ID.json; extra: more lines of its section. */
+/* Adds a chain with the key and, unless it is there, a state file FOLDER/ID.json; extra: more lines of its section. */
 void program_chain(struct program *p, const char *id, const char *extra);
 void program_state_init(struct program *p, const char *id);
 void program_validator(struct program *p, const char *chain_id, const char *address);

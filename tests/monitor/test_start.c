@@ -628,6 +628,69 @@ static void test_a_dropped_chain_does_not_come_back_older(void **state)
     node_unlisten(node);
 }
 
+/* Adds chain "two" and its node; its state hook takes half a second, and says when it begins. */
+static struct node_listener *add_two(struct fixture *f)
+{
+    struct err err;
+    char address[128], hook[300];
+    snprintf(address, sizeof address, "unix://%s/two.sock", f->p.folder);
+    struct node_listener *node = node_listen(address, NULL, &err);
+    assert_non_null(node);
+    configure_two(f, address);
+    snprintf(hook, sizeof hook,
+        "state_hook = { cmd = [\"/bin/sh\", \"-c\", 'touch %s/began; sleep 0.5; echo {\\\"latest_block_height\\\": "
+        "\\\"3\\\"}'], fail_closed = true }\n",
+        f->p.folder);
+    char *at = strstr(f->p.config, "[[providers"), rest[sizeof f->p.config];
+    assert_non_null(at);
+    memcpy(rest, at, strlen(at) + 1);
+    snprintf(at, sizeof f->p.config - (size_t)(at - f->p.config), "%s%s", hook, rest);
+    program_write_config(&f->p);
+    return node;
+}
+
+static void expect_two(struct fixture *f, struct node_listener *node)
+{
+    struct node_conn *two = accept_signer(node);
+    assert_signs(f, two, "two", 4);
+    node_hang_up(two);
+    node_unlisten(node);
+}
+
+/* The session dies while a reload is under way: what it was not told, the next one is. */
+static void test_a_reload_survives_the_session(void **state)
+{
+    struct fixture *f = *state;
+    char began[128];
+    configure_one(f, "");
+    start_and_accept(f);
+    struct node_listener *node = add_two(f);
+    pid_t session = program_child(&f->p, "@session");
+    snprintf(began, sizeof began, "%s/began", f->p.folder);
+    kill(f->p.pid, SIGHUP);
+    for (uint64_t end = soon(); access(began, F_OK) != 0 && clock_monotonic_us() < end;)
+        usleep(1000);
+    kill(session, SIGKILL);
+    expect_two(f, node);
+}
+
+/* Nobody is there to be told between the second death of a session and its third life. */
+static void test_a_sighup_without_a_session_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    kill(program_child(&f->p, "@session"), SIGKILL);
+    node_hang_up(f->conn);
+    f->conn = accept_signer(f->node);
+    assert_signs(f, f->conn, "one", 1);
+    struct node_listener *node = add_two(f);
+    kill(program_child(&f->p, "@session"), SIGKILL);
+    usleep(50000);
+    kill(f->p.pid, SIGHUP);
+    expect_two(f, node);
+}
+
 static void test_a_bad_reload_changes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -783,6 +846,8 @@ int main(void)
         T(test_the_state_may_be_in_a_folder_of_somebody_else),
         T(test_sighup_adds_and_drops_without_touching_the_rest),
         T(test_a_dropped_chain_does_not_come_back_older),
+        T(test_a_reload_survives_the_session),
+        T(test_a_sighup_without_a_session_is_kept),
         T(test_a_bad_reload_changes_nothing),
         T(test_sighup_changes_a_policy),
         T(test_a_state_hook_raises_the_floor),
