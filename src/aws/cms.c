@@ -43,7 +43,8 @@ bool recipient_from(struct recipient **ret, EVP_PKEY *key, struct err *err)
 
 bool recipient_new(struct recipient **ret, struct err *err)
 {
-    /* Only now, as most signers never need OpenSSL and it costs megabytes; without its configuration it needs no file. */
+    /* Only now: most signers never need OpenSSL, and it costs megabytes. Without its configuration
+     * it needs no file. */
     if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
         return err_set(err, "OpenSSL does not start: %s", aws_openssl_reason());
     return start_secure_heap(err) && recipient_from(ret, EVP_RSA_gen(RSA_BITS), err);

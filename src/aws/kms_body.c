@@ -223,14 +223,15 @@ static enum kms_verdict read_error(
     if (text == NULL)
         text = json_string_value(json_object_get(root, "Message"));
     enum kms_verdict verdict = status >= 500 || status == 429 ? KMS_AGAIN : KMS_NO;
-    if (type == NULL) {
+    const char *hash = type != NULL ? strrchr(type, '#') : NULL; /* com.amazonaws.kms#NotFoundException */
+    const char *bare = hash != NULL ? hash + 1 : type;
+    if (bare == NULL || bare[0] == '\0') {
         snprintf(ret->error, sizeof ret->error, "KMS answers with HTTP status %d and no reason%s",
             status, verdict == KMS_AGAIN ? "" : ": check kms_endpoint and where the proxy leads");
         return verdict;
     }
-    const char *hash = strrchr(type, '#'); /* com.amazonaws.kms#AccessDeniedException */
     char name[96], words[512];
-    clean_copy(name, sizeof name, hash != NULL ? hash + 1 : type);
+    clean_copy(name, sizeof name, bare);
     clean_copy(words, sizeof words, text != NULL ? text : "");
     const struct remedy *remedy = remedy_of(name);
     if (req->op == KMS_ENCRYPT && strcmp(name, encrypt_denied.type) == 0)

@@ -98,7 +98,8 @@ static bool control_is_sound(const struct control *c)
     case CONTROL_IDENTITY_OPEN:
         return c->u.sealed.envelope_n <= KMS_BLOB_MAX;
     case CONTROL_KEYGEN:
-        return kms_place_is_sound(&c->u.keygen.place) && c->u.keygen.envelope_n <= KMS_BLOB_MAX && c->u.keygen.ciphertext_n <= KMS_BLOB_MAX &&
+        return kms_place_is_sound(&c->u.keygen.place) && c->u.keygen.envelope_n <= KMS_BLOB_MAX &&
+               c->u.keygen.ciphertext_n <= KMS_BLOB_MAX &&
                c->u.keygen.nonce_n <= sizeof c->u.keygen.nonce;
     case CONTROL_KEYGEN_DONE:
         return public_key_is_sound(&c->u.keygen_done.key) &&

@@ -155,8 +155,9 @@ static bool allow_threads(scmp_filter_ctx ctx)
                SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) == 0;
 }
 
-/* The security module of an enclave: one request of one device. tmkms-sim's stand-in for it makes a socket pair for each
- * exchange, which reaches nobody but who gets its other end over a socket that is there already. */
+/* The security module of an enclave: one request of one device. tmkms-sim's stand-in for it makes a
+ * socket pair for each exchange, which reaches nobody but who gets its other end over a socket that
+ * is there already. */
 static bool allow_nsm(scmp_filter_ctx ctx)
 {
     const scmp_datum_t nsm_ioctl_raw = 0xC0200A00; /* Linux, include/uapi/linux/nsm.h */

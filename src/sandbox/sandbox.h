@@ -3,8 +3,9 @@
  * sandbox_harden is for every process that may hold a secret or parse hostile bytes: no core files,
  * not dumpable or traceable by others, no new privileges, killed when its parent dies.
  * sandbox_enter drops the capabilities the role does not need and installs its seccomp filter: a
- * system call outside the list ends the process (the monitor's: fails). None of the filters of the children allows opening
- * files, starting programs, making memory executable or signals to other processes. */
+ * system call outside the list ends the process (the monitor's: fails). None of the filters of the
+ * children allows opening files, starting programs, making memory executable or signals to other
+ * processes. */
 #ifndef TMKMS_SANDBOX_SANDBOX_H
 #define TMKMS_SANDBOX_SANDBOX_H
 

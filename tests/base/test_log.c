@@ -65,7 +65,7 @@ static void test_lines_that_came_together_are_written_together(void **state)
         text[n] = '\0';
         for (char *p = text; *p != '\0'; p = strchr(p, '\n') + 1) {
             own_is_last = strncmp(p, "line ", 5) != 0;
-            assert_true(own_is_last || atoi(p + 5) == (int)lines);
+            assert_true(own_is_last || strtoul(p + 5, NULL, 10) == lines);
             lines++;
         }
     }
