@@ -1,7 +1,7 @@
 /* report: what the log says about one validator, in the words that operators of the Rust tmkms
  * scrape (reference: its src/session.rs, src/connection/tcp.rs). Lines that a peer can provoke at
- * will are limited, each kind by itself; those about new signatures are not. Nothing is logged before the reply it speaks of
- * is written. */
+ * will are limited, each kind by itself; those about new signatures are not. Nothing is logged before
+ * the reply it speaks of is written. */
 #ifndef TMKMS_SESSION_REPORT_H
 #define TMKMS_SESSION_REPORT_H
 
