@@ -23,6 +23,7 @@ struct enclave_options {
     {                                                                                              \
         0, "timeout", &(o).timeout, NULL                                                           \
     }
+enum { ENCLAVE_FLAGS_N = 8 };
 #define ENCLAVE_OPTIONS_HELP                                                                       \
     "  -i, --cid CID         The enclave's CID (also --config_push_cid)\n"                         \
     "  -p, --port PORT       Its config port [default: 5050] (also --config_push_port)\n"          \

@@ -11,6 +11,7 @@
 #include "cli/nitro.h"
 #include "cli/nitro_demand.h"
 #include "cli/nitro_enclave.h"
+#include "cli/nitro_place.h"
 #include "crypto/encode.h"
 #include "crypto/secret.h"
 #include "nitro/keygen.h"
@@ -21,7 +22,8 @@ enum { NONCE_LEN = 32, OUT_PATH_MAX = 1024, BASE64_MAX = ATTESTATION_DOCUMENT_MA
 struct keygen_args {
     struct enclave_options enclave;
     struct demand_options demand;
-    const char *key_id, *region, *context, *endpoint, *kms_port, *kms_root, *prefix, *out;
+    struct place_options place;
+    const char *kms_port, *prefix, *out;
 };
 
 /* What came back. */
@@ -35,81 +37,13 @@ struct made {
 
 /* ---- where KMS is ----------------------------------------------------------------- */
 
-static bool copy(
-    char *out, size_t cap, const char *text, size_t n, const char *what, struct err *err)
-{
-    if (n >= cap)
-        return err_set(err, "%s: longer than %zu characters", what, cap - 1);
-    memcpy(out, text, n);
-    out[n] = '\0';
-    return true;
-}
-
-/* --region, else the fourth field of the ARN. */
-static bool take_region(struct kms_place *p, const char *region, struct err *err)
-{
-    const char *from = region;
-    for (int i = 0; region == NULL && i < 3; i++)
-        from = strchr(from == NULL ? p->key_id : from, ':') + 1;
-    return copy(p->region, sizeof p->region, from, strcspn(from, ":"), "--region", err);
-}
-
-/* HOST[:PORT], with or without https:// before it. */
-static bool take_endpoint(struct kms_place *p, const char *text, struct err *err)
-{
-    static const char scheme[] = "https://";
-    uint32_t port = 0;
-    if (strncmp(text, scheme, sizeof scheme - 1) == 0)
-        text += sizeof scheme - 1;
-    size_t n = strcspn(text, ":/");
-    if (n == 0 || (text[n] != '\0' &&
-                      !(text[n] == ':' && enclave_number(text + n + 1, 1, UINT16_MAX, &port))))
-        return err_set(err, "--endpoint: '%.100s' is not HOST or HOST:PORT", text);
-    p->port = (uint16_t)port;
-    return copy(p->host, sizeof p->host, text, n, "--endpoint", err);
-}
-
-/* NAME=VALUE, more behind commas, as the AWS CLI takes them. */
-static bool take_context(struct kms_place *p, const char *text, struct err *err)
-{
-    struct writer w = writer_of(p->context, sizeof p->context);
-    for (size_t n; *text != '\0'; text += n + (text[n] == ',')) {
-        n = strcspn(text, ",");
-        size_t name_n = strcspn(text, "=");
-        if (name_n == 0 || name_n >= n)
-            return err_set(err, "--context: '%.100s' is not NAME=VALUE", text);
-        write_bytes(&w, bytes_of(text, name_n));
-        write_u8(&w, 0);
-        write_bytes(&w, bytes_of(text + name_n + 1, n - name_n - 1));
-        write_u8(&w, 0);
-        p->context_n++;
-    }
-    return !w.bad || err_set(err, "--context: longer than %d characters", KMS_CONTEXT_MAX);
-}
-
-static bool take_kms_root(struct kms_place *p, const char *path, struct err *err)
-{
-    size_t n = 0;
-    int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, "cannot open %s", path);
-    return fd_read_all(fd, p->root_pem, sizeof p->root_pem - 1, &n, err) ||
-           err_prefix(err, "%s", path);
-}
-
 static bool take_place(const struct keygen_args *a, struct kms_place *p, struct err *err)
 {
-    if (!keygen_check_key_id(a->key_id, err))
+    if (!keygen_check_key_id(a->place.key_id, err))
         return err_prefix(err, "--key-id");
-    memcpy(p->key_id, a->key_id, strlen(a->key_id) + 1);
     if (a->kms_port != NULL && !enclave_number(a->kms_port, 1, UINT32_MAX - 1, &p->vsock_port))
         return err_set(err, "--kms-port: '%.100s' is not a vsock port", a->kms_port);
-    if (!take_region(p, a->region, err) ||
-        (a->endpoint != NULL && !take_endpoint(p, a->endpoint, err)) ||
-        (a->context != NULL && !take_context(p, a->context, err)) ||
-        (a->kms_root != NULL && !take_kms_root(p, a->kms_root, err)))
-        return false;
-    return kms_place_is_sound(p) || err_set(err, "a control character in what names the KMS key");
+    return place_from(p, &a->place, err);
 }
 
 static json_t *place_json(const struct kms_place *p)
@@ -280,26 +214,24 @@ static int keygen(const struct keygen_args *args, const struct enclave *enclave)
 
 int nitro_keygen(const struct command *self, int argc, char **argv)
 {
-    struct keygen_args args = {0};
+    enum { OWN_FLAGS_N = PLACE_FLAGS_N + 3 + ENCLAVE_FLAGS_N };
+    static struct keygen_args args;
     struct enclave enclave;
-    struct command_flag flags[9 + 8 + DEMAND_FLAGS_N] = {
-        {0, "key-id", &args.key_id, NULL},
-        {0, "region", &args.region, NULL},
-        {0, "context", &args.context, NULL},
-        {0, "endpoint", &args.endpoint, NULL},
+    args = (struct keygen_args){0};
+    struct command_flag flags[OWN_FLAGS_N + DEMAND_FLAGS_N + 1] = {
+        PLACE_FLAGS(args.place),
         {0, "kms-port", &args.kms_port, NULL},
-        {0, "kms-root", &args.kms_root, NULL},
         {0, "output-prefix", &args.prefix, NULL},
         {'o', "output", &args.out, NULL},
         ENCLAVE_OPTION_FLAGS(args.enclave),
     };
-    demand_flags(&args.demand, flags + 8 + 8);
+    demand_flags(&args.demand, flags + OWN_FLAGS_N);
     int exit_code = command_flags(self, flags, &argc, &argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
     if (argc > 0)
         return command_usage(self, "unexpected argument '%s'", argv[0]);
-    if (args.key_id == NULL)
+    if (args.place.key_id == NULL)
         return command_usage(self, "under which KMS key? Give its ARN with --key-id");
     if (args.out != NULL && args.prefix != NULL)
         return command_usage(self, "either --output or --output-prefix");
@@ -320,12 +252,9 @@ const char nitro_keygen_help[] =
     "      --key-id ARN        The KMS key, by its ARN (a bare id or alias would mean the account "
     "of\n"
     "                          whoever's credentials are used)\n"
-    "      --region REGION     [default: that of the ARN]\n"
-    "      --context K=V[,K=V] Encryption context; put the same into tmkms.toml\n"
+    "      --region REGION        [default: that of the ARN]\n" PLACE_OPTIONS_HELP
     "      --output-prefix P   Write P.ciphertext.b64 and P.attestation.b64\n"
     "  -o, --output FILE       Write the ciphertext to FILE and the document to\n"
     "                          FILE.attestation.b64. Existing files are never overwritten\n"
-    "      --endpoint HOST[:PORT]  Another KMS endpoint\n"
-    "      --kms-port PORT     Vsock port of the KMS proxy on the parent [default: 8000]\n"
-    "      --kms-root FILE     Trust this root for KMS instead of Amazon's, as PEM (for "
-    "tests)\n" ENCLAVE_OPTIONS_HELP DEMAND_OPTIONS_HELP "  -h, --help              Print help\n";
+    "      --kms-port PORT     Vsock port of the KMS proxy on the parent [default: "
+    "8000]\n" ENCLAVE_OPTIONS_HELP DEMAND_OPTIONS_HELP "  -h, --help              Print help\n";

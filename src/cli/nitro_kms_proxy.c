@@ -1,21 +1,15 @@
 /* tmkms nitro kms-proxy: an enclave's vsock port leads to KMS, and to nothing else. */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/nitro.h"
 #include "cli/nitro_enclave.h"
+#include "cli/nitro_place.h"
 #include "parent/kms_proxy.h"
 #include "parent/proxy.h"
 
 enum { KMS_PORT = 8000 };
-
-static const char *region_of_environment(void)
-{
-    const char *region = getenv("AWS_REGION");
-    return region != NULL ? region : getenv("AWS_DEFAULT_REGION");
-}
 
 static bool add(struct proxy *p, const struct vsock *v, uint32_t port,
     const struct link_address *to, struct err *err)
@@ -48,7 +42,7 @@ int nitro_kms_proxy(const struct command *self, int argc, char **argv)
 {
     static struct command_values allowed;
     const char *allow[COMMAND_VALUES_MAX];
-    const char *port_text = NULL, *region = region_of_environment(), *uds = NULL;
+    const char *port_text = NULL, *region = place_region_of_environment(), *uds = NULL;
     uint32_t port = KMS_PORT;
     bool verbose = false;
     struct vsock vsock;

@@ -1,5 +1,5 @@
 #include <stdlib.h>
-#include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "cli/command.h"
@@ -15,11 +15,20 @@ static void set_level(bool verbose)
     } levels[] = {{"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO},
         {"debug", LOG_DEBUG}, {"trace", LOG_DEBUG}};
     const char *wanted = getenv("RUST_LOG");
-    for (size_t i = 0; wanted != NULL && i < sizeof levels / sizeof levels[0]; i++)
-        if (strcmp(wanted, levels[i].name) == 0)
+    bool is_known = wanted == NULL || wanted[0] == '\0';
+    for (size_t i = 0; !is_known && i < sizeof levels / sizeof levels[0]; i++) {
+        is_known = strcasecmp(wanted, levels[i].name) == 0;
+        if (is_known)
             log_set_level(levels[i].level);
+    }
     if (verbose)
         log_set_level(LOG_DEBUG);
+    if (!is_known)
+        log_line(LOG_WARN, "tmkms::commands::start",
+            "RUST_LOG=%.100s is not understood; it may be error, warn, info, debug or trace, for "
+            "the "
+            "whole program",
+            wanted);
 }
 
 static int run(const struct command *self, int argc, char **argv)
@@ -50,12 +59,15 @@ static int run(const struct command *self, int argc, char **argv)
 const struct command command_start = {
     .name = "start",
     .summary = "Sign for the validators in the configuration",
-    .help = "Sign for the validators in the configuration, until SIGTERM or SIGINT.\n"
-            "SIGHUP reads the configuration again.\n"
-            "\n"
-            "Usage: tmkms start [-c PATH] [-v]\n"
-            "\n"
-            "  -c, --config PATH   the configuration (else $TMKMS_CONFIG_FILE, else ./tmkms.toml)\n"
-            "  -v, --verbose       log more\n",
+    .help =
+        "Sign for the validators in the configuration, until SIGTERM or SIGINT.\n"
+        "SIGHUP reads the configuration again.\n"
+        "\n"
+        "Usage: tmkms start [-c PATH] [-v]\n"
+        "\n"
+        "  -c, --config PATH   the configuration (else $TMKMS_CONFIG_FILE, else ./tmkms.toml)\n"
+        "  -v, --verbose       log more, as RUST_LOG=debug does\n"
+        "\n"
+        "RUST_LOG may be error, warn, info (the default), debug or trace (the same as debug).\n",
     .run = run,
 };

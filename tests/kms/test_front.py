@@ -74,7 +74,7 @@ class Front:
                "AWS_SESSION_TOKEN": c["aws_session_token"]}
         return subprocess.run(
             [TMKMS, "nitro", "seal", "--key-id", self.ready["key_arn"], "--endpoint", f"localhost:{self.ready['port']}",
-             "--root", self.ready["root"], *options, key_file], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+             "--kms-root", self.ready["root"], *options, key_file], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, timeout=60)
 
 
@@ -282,7 +282,7 @@ def case_credentials_and_region_of_the_instance(python, folder):
         def seal(environment):
             return subprocess.run(
                 [TMKMS, "nitro", "seal", "--key-id", front.ready["key_arn"].rsplit("/")[-1], "--endpoint",
-                 f"localhost:{front.ready['port']}", "--root", front.ready["root"], folder / "key"],
+                 f"localhost:{front.ready['port']}", "--kms-root", front.ready["root"], folder / "key"],
                 env={**clean, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
         credentials = front.ready["credentials"]
         with Metadata(binary, folder, credentials["enclave"], "2099-01-01T00:00:00Z") as environment:

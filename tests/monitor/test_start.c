@@ -812,6 +812,17 @@ static void test_a_fifo_is_no_configuration(void **state)
     assert_signs(f, f->conn, "one", 1);
 }
 
+static void test_an_unknown_log_level_is_told(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    setenv("RUST_LOG", "tmkms=debug", 1);
+    start_and_accept(f);
+    unsetenv("RUST_LOG");
+    assert_true(program_says(&f->p, "RUST_LOG=tmkms=debug is not understood; it may be error,", WAIT_MS));
+    assert_signs(f, f->conn, "one", 1);
+}
+
 static void test_too_few_descriptors_are_told(void **state)
 {
     struct fixture *f = *state;
@@ -854,6 +865,7 @@ int main(void)
         T(test_a_failing_hook_closes_only_if_told_so),
         T(test_sigterm_ends_a_hook),
         T(test_a_fifo_is_no_configuration),
+        T(test_an_unknown_log_level_is_told),
         T(test_too_few_descriptors_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

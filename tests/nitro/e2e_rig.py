@@ -180,7 +180,7 @@ class Rig:
         """`tmkms nitro seal` by the administrator."""
         pairs = [a for name, value in context for a in ("--context", f"{name}={value}")]
         return run([chains.BINARY, "nitro", "seal", "--key-id", self.kms.about["key_arn"], "--endpoint", self.endpoint(),
-                    "--root", self.kms.about["root"], *pairs, key_file], env=self.aws_env("admin")).strip()
+                    "--kms-root", self.kms.about["root"], *pairs, key_file], env=self.aws_env("admin")).strip()
 
     def seal_with_aws(self, key_file):
         """The seed guide's own command."""

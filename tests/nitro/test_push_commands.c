@@ -283,9 +283,14 @@ static json_t *generate(const json_t *request)
         place.region, sizeof place.region, "%s", json_string_value(json_object_get(kms, "region")));
     snprintf(
         place.key_id, sizeof place.key_id, "%s", json_string_value(json_object_get(kms, "key_id")));
-    if (json_object_size(json_object_get(kms, "context")) > 0) {
-        memcpy(place.context, "chain\0hub", sizeof "chain\0hub");
-        place.context_n = 1;
+    const char *name;
+    json_t *value;
+    char *end = place.context;
+    json_object_foreach(json_object_get(kms, "context"), name, value)
+    {
+        end = stpcpy(end, name) + 1;
+        end = stpcpy(end, json_string_value(value)) + 1;
+        place.context_n++;
     }
     place.key_id[0] = lie == OTHER_PLACE ? 'x' : place.key_id[0];
     keygen_user_data(ciphertext, &key, &place, bound);
@@ -344,7 +349,8 @@ static void key_is_written(void **state)
     (void)state;
     char pcr0[97];
     hex_lower(bytes_of(sim.pcrs[0], PCR_LEN), pcr0);
-    KEYGEN("--output-prefix", in_dir("hub"), "--pcr0", pcr0, "--context", "chain=hub");
+    KEYGEN("--output-prefix", in_dir("hub"), "--pcr0", pcr0, "--context", "chain=hub",
+        "--context", "note=a,b");
     if (r.exit_code != 0)
         fail_msg("%s", r.err);
     assert_string_equal(requested("kms", "region"), "eu-west-1");
@@ -429,6 +435,7 @@ static void keygen_usage(void **state)
         {"--endpoint", "kms.test:x", "--endpoint", 1},
         {"--endpoint", "https://kms.test:1/path", "--endpoint", 1},
         {"--context", "novalue", "--context", 1},
+        {"--context", "=value", "--context", 1},
         {"--kms-port", "0", "--kms-port", 1},
         {"--kms-root", "/nonexistent", "/nonexistent", 1},
         {"--pcr0", "12", "PCR0", 1},
