@@ -76,10 +76,12 @@ static int check(const char *file)
     struct err err;
     if (!crypto_start(&err))
         return command_failed("%s", err.text);
-    bool is_read = config_read(&config, file, &problems);
-    bool is_good = is_read && config_check_for(config_use(&config), &config, file, &problems);
-    if (is_good && config_use(&config) == CONFIG_HOST) {
-        found = calloc(config.chains_n, sizeof *found);
+    bool is_read = config_read_as_far(&config, file, &problems);
+    bool is_for_host = config_use(&config) == CONFIG_HOST;
+    if (is_read && !config_check_for(config_use(&config), &config, file, &problems))
+        is_for_host = false;
+    if (is_for_host) { /* even with errors: the files that are named are looked at */
+        found = calloc(config.chains_n + 1, sizeof *found);
         if (found == NULL)
             return command_failed("no memory");
         preflight(found, &config, file, &problems);
@@ -117,7 +119,9 @@ const struct command command_check = {
     .help =
         "Say everything that `tmkms start` would refuse, all at once, and what looks odd.\n"
         "Reads the configuration and the files it names; changes nothing, so it may run beside a\n"
-        "signer at work. Exit code 0: start would begin to sign; 1: it would not.\n"
+        "signer at work. Exit code 0: start would begin to sign (once a signer that runs with "
+        "this\n"
+        "configuration is stopped); 1: it would not.\n"
         "\n"
         "Usage: tmkms check [OPTIONS]\n"
         "\n"

@@ -18,6 +18,8 @@ bool config_from_tree(
     walk_tree(&raw, tree);
     flatten(ret, &raw);
     raw_free(&raw);
+    if (problems->errors_n > 0)
+        config_free(ret);
     return problems->errors_n == 0;
 }
 

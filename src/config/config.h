@@ -114,6 +114,10 @@ enum { CONFIG_FILE_MAX = 4 << 20 };
 int config_open(const char *file, struct err *err) ATTR_MUST_USE;
 /* config_read opens and reads the file (at most 4 MiB), then config_parse. */
 bool config_read(struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
+/* The same for one who only looks: on false *ret, to be freed, is what can be told of the sections all the same; a key
+ * that is missing or wrong is zero. */
+bool config_read_as_far(
+    struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 
 /* config_tree_read reads the file into the tree that is pushed to an enclave: kms_root_file is read
  * and replaced by kms_root_pem. *ret is the caller's (json_decref). What stands in the tree is not

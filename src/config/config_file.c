@@ -46,6 +46,8 @@ bool config_parse(
     bool has_secret;
     *ret = (struct config){0};
     parse(ret, toml, file, problems, &has_secret);
+    if (problems->errors_n > 0)
+        config_free(ret);
     return problems->errors_n == 0;
 }
 
@@ -120,6 +122,14 @@ static bool read_config_file(struct file_text *ret, const char *file, struct pro
 }
 
 bool config_read(struct config *ret, const char *file, struct problems *problems)
+{
+    bool ok = config_read_as_far(ret, file, problems);
+    if (!ok)
+        config_free(ret);
+    return ok;
+}
+
+bool config_read_as_far(struct config *ret, const char *file, struct problems *problems)
 {
     struct file_text f = {0};
     bool has_secret = false;

@@ -345,6 +345,5 @@ void flatten(struct config *ret, struct raw *raw)
         check_overlap(raw, &raw->chains[i]);
         check_use(raw, &raw->chains[i]);
     }
-    if (raw->problems->errors_n == 0)
-        copy_out(ret, raw);
+    copy_out(ret, raw);
 }

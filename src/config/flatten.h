@@ -5,8 +5,8 @@
 
 #include "config/walk.h"
 
-/* Checks what no single key can tell and fills *ret when the problems hold no error; otherwise *ret
- * stays as it was. ret is the caller's; config_free. */
+/* Checks what no single key can tell and fills *ret, as far as it goes where the problems hold an error.
+ * ret is the caller's; config_free. */
 void flatten(struct config *ret, struct raw *raw);
 
 #endif

@@ -269,9 +269,12 @@ void preflight(struct preflight_chain *ret, const struct config *config, const c
         problems_add(problems, false, "%s: %s", file, err.text);
     for (size_t i = 0; i < config->chains_n; i++) {
         ret[i] = (struct preflight_chain){0};
-        check_key(&f, &ret[i], &config->chains[i]);
-        check_state(&f, &ret[i], &config->chains[i], seen, i);
-        check_hook(&f, &config->chains[i]);
+        const struct config_chain *c = &config->chains[i];
+        if (c->key_file[0] != '\0') /* "": the configuration has been complained about */
+            check_key(&f, &ret[i], c);
+        if (c->id[0] != '\0' && c->state_file[0] != '\0')
+            check_state(&f, &ret[i], c, seen, i);
+        check_hook(&f, c);
     }
     free(seen);
     free_keys(&f); /* the identity keys are another process's */
@@ -279,7 +282,7 @@ void preflight(struct preflight_chain *ret, const struct config *config, const c
         if (config->validators[i].address.kind == LINK_UNIX)
             check_socket(&f, &config->validators[i]);
         else if (link_address_needs_identity(&config->validators[i].address) &&
-                 !identity_was_seen(config, i))
+                 config->validators[i].secret_key[0] != '\0' && !identity_was_seen(config, i))
             check_identity(&f, ret, &config->validators[i]);
     }
     free_keys(&f);

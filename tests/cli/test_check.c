@@ -120,9 +120,9 @@ static void everything_missing_comes_at_once(void **state)
     assert_contains(r.err,
         "[[validator]] \"tcp://127.0.0.1:1\": secret_key: there is no file identity.key; make "
         "an identity key with `tmkms softsign keygen -t consensus identity.key`");
-    assert_contains(r.err,
-        "[[chain]] \"hub\": state_file: hub.json is missing; for a key that has signed nothing yet make "
-        "it with `tmkms state init -c tmkms.toml --chain hub`");
+    assert_contains(r.err, "[[chain]] \"hub\": state_file: hub.json is missing; for a key that has "
+                           "signed nothing yet make "
+                           "it with `tmkms state init -c tmkms.toml --chain hub`");
     assert_contains(r.err, "[[chain]] \"zone\": state_file: zone.json is missing");
     assert_contains(r.err, "5 problems\n");
 }
@@ -140,6 +140,21 @@ static void a_bad_config_is_told(void **state)
     assert_contains(r.err, "none.toml: cannot be opened: No such file or directory");
     RUN_IN(&r, dir, "check", "none.toml");
     assert_int_equal(r.exit_code, 2);
+}
+
+static void errors_of_the_config_do_not_hide_the_files(void **state)
+{
+    (void)state;
+    char text[sizeof config + 64];
+    snprintf(text, sizeof text, "colour = 1\n%s", config);
+    write_file("tmkms.toml", text, 0600);
+    assert_int_equal(unlink(in_dir("hub.key")), 0);
+    assert_int_equal(unlink(in_dir("zone.json")), 0);
+    check(1);
+    assert_contains(r.err, "error: tmkms.toml:1: colour: unknown key");
+    assert_contains(r.err, "[[providers.softsign]] \"hub.key\": path: there is no such file");
+    assert_contains(r.err, "[[chain]] \"zone\": state_file: zone.json is missing");
+    assert_contains(r.err, "3 problems\n");
 }
 
 static void foreign_states_and_keys_are_refused(void **state)
@@ -320,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_good_setup_is_ok_and_shows_the_keys, enter, leave),
         cmocka_unit_test_setup_teardown(everything_missing_comes_at_once, enter, leave),
         cmocka_unit_test_setup_teardown(a_bad_config_is_told, enter, leave),
+        cmocka_unit_test_setup_teardown(errors_of_the_config_do_not_hide_the_files, enter, leave),
         cmocka_unit_test_setup_teardown(foreign_states_and_keys_are_refused, enter, leave),
         cmocka_unit_test_setup_teardown(loose_permissions_are_warned_of, enter, leave),
         cmocka_unit_test_setup_teardown(a_consensus_key_is_no_identity, enter, leave),
