@@ -27,21 +27,12 @@ static void pause_ms(int ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
 }
 
-/* Keys of our own: the lock of chain and key is the whole machine's, where another run may be at work. */
-static void make_seed(uint8_t seed[ED25519_SEED_LEN], uint8_t first)
+static void write_key(
+    const struct program *p, const char *name, const uint8_t seed[ED25519_SEED_LEN])
 {
-    pid_t pid = getpid();
-    memset(seed, first, ED25519_SEED_LEN);
-    memcpy(seed + 1, &pid, sizeof pid);
-}
-
-static void write_key(const struct program *p, const char *name, uint8_t first)
-{
-    uint8_t seed[ED25519_SEED_LEN];
-    make_seed(seed, first);
     char text[64], path[128];
     struct err err;
-    assert_true(base64_encode(bytes_of(seed, sizeof seed), text, sizeof text));
+    assert_true(base64_encode(bytes_of(seed, ED25519_SEED_LEN), text, sizeof text));
     snprintf(path, sizeof path, "%s/%s", p->folder, name);
     if (!fd_create_durable(path, text, strlen(text), true, &err))
         fail_msg("%s", err.text);
@@ -56,12 +47,14 @@ void program_init(struct program *p)
     assert_non_null(mkdtemp(p->folder));
     snprintf(p->log_path, sizeof p->log_path, "%s/log", p->folder);
     snprintf(p->error_path, sizeof p->error_path, "%s/error", p->folder);
-    write_key(p, "signing.key", 42);
-    write_key(p, "identity.key", 43);
+    static const uint8_t identity[ED25519_SEED_LEN] = {43};
+    /* A key of our own: the lock of chain and key is the whole machine's, where another run may be at work. */
+    pid_t pid = getpid();
+    memcpy(p->seed, &pid, sizeof pid);
+    write_key(p, "signing.key", p->seed);
+    write_key(p, "identity.key", identity);
     struct signing_key *key;
-    uint8_t seed[ED25519_SEED_LEN];
-    make_seed(seed, 42);
-    assert_true(signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(seed, sizeof seed), &err));
+    assert_true(signing_key_create(&key, KEY_ED25519, PRIVATE_SEED, bytes_of(p->seed, sizeof p->seed), &err));
     p->key = *signing_key_public(key);
     signing_key_free(key);
 }

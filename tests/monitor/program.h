@@ -10,7 +10,8 @@
 struct program {
     char folder[64];
     char config[4096]; /* the text of tmkms.toml, built up by program_chain and program_validator */
-    struct public_key key;
+    uint8_t seed[ED25519_SEED_LEN];
+    struct public_key key; /* of the seed */
     pid_t pid;
     unsigned long files_max; /* the limit of open files, 0: as it is */
     char log_path[96], error_path[96];

@@ -105,12 +105,13 @@ static void assert_signs(
     }
 }
 
-/* The program's key (a fixed seed) as priv_validator_key.json, in the place of its key file. */
+/* The program's key as priv_validator_key.json, in the place of its key file. */
 static void write_json_key(struct fixture *f)
 {
-    uint8_t private[64] = {42}, address[ADDRESS_LEN];
+    uint8_t private[64], address[ADDRESS_LEN];
     char private_text[96], public_text[64], hex[2 * ADDRESS_LEN + 1], json[512], path[128];
     struct err err;
+    memcpy(private, f->p.seed, 32);
     memcpy(private + 32, f->p.key.bytes, 32);
     assert_true(base64_encode(bytes_of(private, 64), private_text, sizeof private_text));
     assert_true(base64_encode(bytes_of(f->p.key.bytes, 32), public_text, sizeof public_text));
