@@ -10,7 +10,7 @@ _tmkms_nitro() {
     proxy) words='--port --uds --tcp --verbose --vsock-uds' ;;
     kms-proxy) words='--port --region --allow --verbose --vsock-uds' ;;
     logs) words='--port --vsock-uds' ;;
-    seal) words='--key-id --region --context --endpoint --root --output' ;;
+    seal) words='--key-id --region --context --endpoint --kms-root --output' ;;
     keygen)
         words="--key-id --region --context --endpoint --kms-port --kms-root --output-prefix --output $enclave $registers"
         words+=' --accept-debug --root'
