@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ipc/request.h"
+#include "state/journal_words.h"
 
 struct remembered {
     struct remembered *next;
@@ -45,11 +46,14 @@ bool remembered_accepts(const struct remembered *r, const struct state *s, struc
     if (!r->is_set || watermark_covers(now, &r->mark))
         return true;
     const struct signable *known = &r->mark.last, *found = &now->last;
+    int64_t highest = known->height > r->mark.floor ? known->height : r->mark.floor;
+    char named[JOURNAL_NAMED_MAX];
+    journal_named(named, "FILE", r->chain_id, &r->key);
     return err_set(err,
         "the state is older than what this process has signed: it knows %" PRId64 "/%" PRId32
         " (%s) and nothing up to height %" PRId64 ", the state says %" PRId64 "/%" PRId32
-        " (%s) and %" PRId64 "; put the newest state back, or raise this one with `tmkms state "
-        "repair --height H`, H being the chain's present height",
+        " (%s) and %" PRId64 "; put the newest state back, or stop tmkms and raise this one "
+        "with `tmkms state repair %s --height %" PRId64 "`",
         known->height, known->round, step_name(known->step), r->mark.floor, found->height,
-        found->round, step_name(found->step), now->floor);
+        found->round, step_name(found->step), now->floor, named, highest);
 }
