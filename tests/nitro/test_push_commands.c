@@ -268,7 +268,8 @@ static void flags(void **state)
 static int nsm = -1;
 static struct nsm_sim_options sim;
 /* how the enclave lies */
-static enum { HONEST, OTHER_KEY, OTHER_CIPHERTEXT, OTHER_PLACE, OTHER_NONCE, PLAIN_ATTEST } lie;
+enum lie { HONEST, OTHER_KEY, OTHER_CIPHERTEXT, OTHER_PLACE, OTHER_NONCE, PLAIN_ATTEST };
+static enum lie lie;
 
 static json_t *generate(const json_t *request)
 {
@@ -391,9 +392,9 @@ static void existing_files_stay(void **state)
 static void lies_are_found(void **state)
 {
     (void)state;
-    static const int lies[] = {OTHER_KEY, OTHER_CIPHERTEXT, OTHER_PLACE, OTHER_NONCE, PLAIN_ATTEST};
+    static const enum lie lies[] = {OTHER_KEY, OTHER_CIPHERTEXT, OTHER_PLACE, OTHER_NONCE, PLAIN_ATTEST};
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
-        lie = (int)lies[i];
+        lie = lies[i];
         KEYGEN("--output-prefix", in_dir("hub"));
         assert_int_equal(r.exit_code, 1);
         assert_contains(r.err, "the attestation document");
