@@ -162,8 +162,11 @@ const struct schema_key schema_keys[] = {
             "of "
             "its image, measured by PCR0."},
     {"validator", "encrypted_secret_key_b64", SCHEMA_BASE64, AT(raw_validator, sealed),
-        .doc = "In an enclave, instead of `secret_key`: the identity key as KMS encrypted it, in "
-               "base64. It is opened with the region, key and context of the chain's key."},
+        .doc =
+            "In an enclave, instead of `secret_key`: the identity key as KMS encrypted it, in "
+            "base64. It is opened with the region, key and context of the chain's key and the pair "
+            "`tmkms = \"identity\"` besides, so that no consensus key can stand in its place: "
+            "seal it with `tmkms nitro seal --context tmkms=identity`."},
     {"validator", "timeout", SCHEMA_INTEGER, .preset = "10", .min = 1, .max = 65535,
         IN_VALIDATOR(timeout_secs),
         .doc = "Seconds of silence after which the connection counts as dead and is dialled anew. "
@@ -196,7 +199,7 @@ const struct schema_key schema_keys[] = {
     /* [enclave] */
     {"enclave", "log_vsock_port", SCHEMA_INTEGER, .preset = "0", .min = 0, .max = UINT32_MAX - 1,
         IN_ENCLAVE(log_port),
-        .doc = "The port of the parent that takes log lines (`tmkms nitro run` prints them); 0 "
+        .doc = "The port of the parent that takes log lines (`tmkms nitro logs` prints them); 0 "
                "sends none."},
 
     /* [providers] */

@@ -57,8 +57,24 @@ static bool ask_kms(
         clock_monotonic_us() + KMS_US, ret, err);
 }
 
+/* An identity key is sealed under the chain's context and this pair besides: KMS then refuses the ciphertext of a
+ * consensus key in its place, which would bring that key into the session. */
+static bool mark_identity(struct kms_place *place, struct err *err)
+{
+    static const char pair[] = "tmkms\0identity"; /* with the zero behind it */
+    const char *end = place->context;
+    for (uint32_t i = 0; i < 2 * place->context_n; i++)
+        end += strlen(end) + 1;
+    size_t used = (size_t)(end - place->context);
+    if (sizeof place->context - used < sizeof pair)
+        return err_set(err, "encryption_context is too long");
+    memcpy(place->context + used, pair, sizeof pair);
+    place->context_n++;
+    return true;
+}
+
 static bool unseal(struct guest *g, const struct config_chain *chain, const uint8_t *blob,
-    uint32_t n, struct control_sealed *ret, struct err *err)
+    uint32_t n, bool is_identity, struct control_sealed *ret, struct err *err)
 {
     static struct kms_request req;
     static struct kms_answer answer;
@@ -67,6 +83,8 @@ static bool unseal(struct guest *g, const struct config_chain *chain, const uint
     hex_lower(bytes_of(g->measured, sizeof g->measured), measured);
     req.op = KMS_DECRYPT;
     config_chain_kms(&req.place, chain, measured);
+    if (is_identity && !mark_identity(&req.place, err))
+        return false;
     req.blob_n = n;
     memcpy(req.blob, blob, n);
     if (!ask_kms(g, &req, &answer, err))
@@ -82,7 +100,7 @@ static bool hand_over_sealed(struct monitor *m, struct chain *chain, struct err 
     memset(&add, 0, sizeof add);
     add.kind = CONTROL_SEALED_ADD;
     add.u.sealed.chain = chain->config;
-    if (!unseal(guest_of(m), &chain->config, chain->config.sealed, chain->config.sealed_n,
+    if (!unseal(guest_of(m), &chain->config, chain->config.sealed, chain->config.sealed_n, false,
             &add.u.sealed, err))
         return err_prefix(err, "its key could not be unsealed");
     return control_send(m->signer.control, &add, NULL, 0) ||
@@ -101,7 +119,7 @@ static int unseal_identity(struct monitor *m, const struct config_validator *v, 
     }
     memset(&ask, 0, sizeof ask);
     ask.kind = CONTROL_IDENTITY_OPEN;
-    if (!unseal(guest_of(m), &chain->config, v->sealed, v->sealed_n, &ask.u.sealed, err)) {
+    if (!unseal(guest_of(m), &chain->config, v->sealed, v->sealed_n, true, &ask.u.sealed, err)) {
         err_prefix(err, "validator %s: its identity key could not be unsealed", v->address.text);
         return -1;
     }
