@@ -196,11 +196,13 @@ static void serve_keygen(struct guest *g, struct guest_push *push, const struct 
     memset(&answer, 0, sizeof answer);
     answer.kind = PUSH_ANSWER_DOCUMENT;
     bool ok = next_frame(push, PUSH_CREDENTIALS, frame, &err);
-    if (ok) {
-        g->credentials = frame->u.credentials;
-        secret_wipe(&frame->u.credentials, sizeof frame->u.credentials);
+    if (ok && g->is_ready) /* KMS may be slow, and the chains would wait with us */
+        ok = err_set(&err, "this enclave signs; a new key is made in one that has no config yet");
+    else if (ok) {
+        g->credentials = frame->u.credentials; /* a config brings its own */
         ok = guest_keygen(g, &copy, &answer.u.document, &err);
     }
+    secret_wipe(&frame->u.credentials, sizeof frame->u.credentials);
     if (ok)
         (void)!push_frame_send(push->child.control, &answer);
     else
