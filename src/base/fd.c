@@ -202,7 +202,8 @@ bool fd_create_durable(
     return ok;
 }
 
-bool fd_send_msg(int sock, const void *msg, size_t n, const int *fds, size_t fds_n)
+static bool send_msg(
+    int sock, const void *msg, size_t n, const int *fds, size_t fds_n, int more_flags)
 {
     union {
         struct cmsghdr align;
@@ -226,9 +227,28 @@ bool fd_send_msg(int sock, const void *msg, size_t n, const int *fds, size_t fds
     }
     ssize_t put;
     do
-        put = sendmsg(sock, &mh, MSG_NOSIGNAL);
+        put = sendmsg(sock, &mh, MSG_NOSIGNAL | more_flags);
     while (put < 0 && errno == EINTR);
     return put == (ssize_t)n;
+}
+
+bool fd_send_msg(int sock, const void *msg, size_t n, const int *fds, size_t fds_n)
+{
+    return send_msg(sock, msg, n, fds, fds_n, 0);
+}
+
+bool fd_send_msg_before(
+    int sock, const void *msg, size_t n, const int *fds, size_t fds_n, uint64_t deadline_us)
+{
+    while (!send_msg(sock, msg, n, fds, fds_n, MSG_DONTWAIT)) {
+        if (errno != EAGAIN)
+            return false;
+        if (deadline_us == 0 || !fd_wait(sock, POLLOUT, deadline_us)) {
+            errno = EAGAIN;
+            return false;
+        }
+    }
+    return true;
 }
 
 ssize_t fd_recv_msg(int sock, void *msg, size_t cap, int *fds, size_t fds_max, size_t *ret_fds_n)

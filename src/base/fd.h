@@ -39,9 +39,12 @@ bool fd_create_durable(
 
 /* One message of at most cap bytes with up to fds_max descriptors over a SEQPACKET socket. A
  * message that does not fit is an error. recv returns the length, 0 at end of file, -1 on error;
- * descriptors received are the caller's. */
+ * descriptors received are the caller's. fd_send_msg waits for room as long as it takes, the other until
+ * deadline_us (monotonic, 0: not at all): then false with errno EAGAIN. */
 enum { FD_PASS_MAX = 4 };
 bool fd_send_msg(int sock, const void *msg, size_t n, const int *fds, size_t fds_n) ATTR_MUST_USE;
+bool fd_send_msg_before(int sock, const void *msg, size_t n, const int *fds, size_t fds_n,
+    uint64_t deadline_us) ATTR_MUST_USE;
 ssize_t fd_recv_msg(
     int sock, void *msg, size_t cap, int *fds, size_t fds_max, size_t *ret_fds_n) ATTR_MUST_USE;
 

@@ -105,7 +105,7 @@ static void keep_log_link(struct guest *g)
 
 static int run_loop(struct guest *g)
 {
-    for (;;) {
+    while (!g->m.stopping) {
         struct pollfd p[GUEST_PUSHES_MAX + 1];
         for (int i = 0; i < GUEST_PUSHES_MAX; i++)
             p[i] =
@@ -123,13 +123,14 @@ static int run_loop(struct guest *g)
             accept_push(g);
         keep_log_link(g);
     }
+    return EXIT_SUCCESS;
 }
 
 static bool start_signer(struct guest *g, struct err *err)
 {
     struct control nsm = {.kind = CONTROL_NSM};
     return child_spawn(&g->m.signer, "@signer", NULL, -1, err) &&
-           (control_send(g->m.signer.control, &nsm, &g->nsm, 1) ||
+           (core_send(&g->m, &g->m.signer, &nsm, &g->nsm, 1) ||
                err_errno(err, "cannot reach the signer process"));
 }
 

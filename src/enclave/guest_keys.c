@@ -44,7 +44,7 @@ static bool ask_kms(
 {
     struct control msg = {.kind = CONTROL_DOCUMENT_ASK};
     uint64_t now_ms;
-    if (!control_send(g->m.signer.control, &msg, NULL, 0))
+    if (!core_send(&g->m, &g->m.signer, &msg, NULL, 0))
         return err_errno(err, "cannot reach the signer process");
     if (!core_await(&g->m, &g->m.signer, CONTROL_DOCUMENT, &msg, err) ||
         !nsm_time_ms(g->nsm, &now_ms, err))
@@ -103,7 +103,7 @@ static bool hand_over_sealed(struct monitor *m, struct chain *chain, struct err 
     if (!unseal(guest_of(m), &chain->config, chain->config.sealed, chain->config.sealed_n, false,
             &add.u.sealed, err))
         return err_prefix(err, "its key could not be unsealed");
-    return control_send(m->signer.control, &add, NULL, 0) ||
+    return core_send(m, &m->signer, &add, NULL, 0) ||
            err_errno(err, "cannot reach the signer process");
 }
 
@@ -123,7 +123,7 @@ static int unseal_identity(struct monitor *m, const struct config_validator *v, 
         err_prefix(err, "validator %s: its identity key could not be unsealed", v->address.text);
         return -1;
     }
-    if (!control_send(m->signer.control, &ask, NULL, 0)) {
+    if (!core_send(m, &m->signer, &ask, NULL, 0)) {
         err_errno(err, "cannot reach the signer process");
         return -1;
     }
@@ -172,7 +172,8 @@ static void give_link(struct monitor *m, const char *chain_id)
                            : vsock_dial_parent(&guest_of(m)->vsock, chain->state_port,
                                  clock_monotonic_us() + LINK_US, &err);
     snprintf(link.u.chain_id, sizeof link.u.chain_id, "%s", chain_id);
-    (void)!control_send(m->signer.control, &link, &fd, fd >= 0 ? 1 : 0);
+    /* Heard from within core_turn: it may not wait there. A signer without an answer asks again. */
+    (void)!control_send_now(m->signer.control, &link, &fd, fd >= 0 ? 1 : 0);
     fd_close(&fd);
 }
 
@@ -200,7 +201,7 @@ bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_an
     memcpy(k->ciphertext, answer.ciphertext, answer.ciphertext_n);
     k->nonce_n = ask->nonce_n;
     memcpy(k->nonce, ask->nonce, ask->nonce_n);
-    if (!control_send(g->m.signer.control, &msg, NULL, 0))
+    if (!core_send(&g->m, &g->m.signer, &msg, NULL, 0))
         return err_errno(err, "cannot reach the signer process");
     if (!core_await(&g->m, &g->m.signer, CONTROL_KEYGEN_DONE, &msg, err))
         return false;

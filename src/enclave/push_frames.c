@@ -6,9 +6,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "crypto/secret.h"
 #include "nitro/keygen.h"
+
+enum { ROOM_US = 2000000 };
 
 /* The size of a frame of each kind: its header and the one union member it uses. 0: no such kind.
  */
@@ -99,11 +102,12 @@ static bool frame_is_sound(const struct push_frame *f)
     return false;
 }
 
+/* Frames are few and small: only a receiver that does not read leaves no room for one. */
 bool push_frame_send(int sock, const struct push_frame *frame)
 {
     size_t n = frame_size(frame->kind);
     errno = n > 0 ? errno : EINVAL;
-    return n > 0 && fd_send_msg(sock, frame, n, NULL, 0);
+    return n > 0 && fd_send_msg_before(sock, frame, n, NULL, 0, clock_monotonic_us() + ROOM_US);
 }
 
 /* The kind of the next message, which stays where it is. 1, 0 or -1 like push_frame_recv. */

@@ -6,9 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "crypto/secret.h"
 #include "fetch/message.h"
+
+enum {
+    ROOM_US = 2000000
+}; /* messages are few and small: only who does not read leaves no room for one */
 
 /* ---- messages --------------------------------------------------------------------- */
 
@@ -63,7 +68,8 @@ static bool message_is_sound(const struct fetch_message *msg, size_t n, bool has
 
 bool fetch_send(int sock, const struct fetch_message *msg, int fd)
 {
-    return fd_send_msg(sock, msg, size_of(msg->kind), &fd, fd >= 0 ? 1 : 0);
+    return fd_send_msg_before(
+        sock, msg, size_of(msg->kind), &fd, fd >= 0 ? 1 : 0, clock_monotonic_us() + ROOM_US);
 }
 
 int fetch_recv(int sock, struct fetch_message *ret, int *ret_fd)

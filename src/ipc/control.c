@@ -123,6 +123,11 @@ bool control_send(int sock, const struct control *msg, const int *fds, size_t fd
     return fd_send_msg(sock, msg, control_size(msg->kind), fds, fds_n);
 }
 
+bool control_send_now(int sock, const struct control *msg, const int *fds, size_t fds_n)
+{
+    return fd_send_msg_before(sock, msg, control_size(msg->kind), fds, fds_n, 0);
+}
+
 int control_recv(int sock, struct control *ret, int *fds, size_t fds_max, size_t *ret_fds_n)
 {
     struct control msg;

@@ -149,6 +149,10 @@ struct control {
 /* control_send sends one message with fds_n descriptors (borrowed). false with errno set. */
 bool control_send(int sock, const struct control *msg, const int *fds, size_t fds_n) ATTR_MUST_USE;
 
+/* The same at once or not at all: false with errno EAGAIN when the receiver has left no room. */
+bool control_send_now(
+    int sock, const struct control *msg, const int *fds, size_t fds_n) ATTR_MUST_USE;
+
 /* control_recv waits for one message. 1: *ret is checked (size for its kind, texts terminated,
  * enums in range) and fds hold *ret_fds_n descriptors that are the caller's; 0: end of file; -1:
  * error, or a message that does not pass. */

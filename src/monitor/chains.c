@@ -64,7 +64,7 @@ static bool hand_over_files(struct monitor *m, struct chain *chain, struct err *
         !state_is_unshared(m, chain, fds[1], err))
         return false;
     struct control add = {.kind = CONTROL_CHAIN_ADD, .u.chain = chain->config};
-    return control_send(m->signer.control, &add, fds, 2) ||
+    return core_send(m, &m->signer, &add, fds, 2) ||
            err_errno(err, "cannot reach the signer process");
 }
 
@@ -94,14 +94,14 @@ static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *e
     snprintf(go.u.floor.id, sizeof go.u.floor.id, "%s", chain->config.id);
     if (machine_lock_take(&chain->lock, chain->config.id, &chain->key, err) &&
         hook_run(m, &chain->config, &go.u.floor.hook_height, err)) {
-        if (!control_send(m->signer.control, &go, NULL, 0))
+        if (!core_send(m, &m->signer, &go, NULL, 0))
             return err_errno(err, "cannot reach the signer process");
         if (core_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))
             return true;
     }
     struct control drop = {.kind = CONTROL_CHAIN_DROP};
     snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", chain->config.id);
-    (void)!control_send(m->signer.control, &drop, NULL, 0);
+    (void)!core_send(m, &m->signer, &drop, NULL, 0);
     return false;
 }
 
@@ -118,18 +118,17 @@ bool chains_open(struct monitor *m, const struct config_chain *config, struct er
     return true;
 }
 
-static void tell_drop(struct child *child, const char *id)
+static void tell_drop(struct monitor *m, struct child *child, const char *id)
 {
     struct control drop = {.kind = CONTROL_CHAIN_DROP};
     snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", id);
-    if (child->control >= 0)
-        (void)!control_send(child->control, &drop, NULL, 0);
+    (void)!core_send(m, child, &drop, NULL, 0);
 }
 
 void chains_drop(struct monitor *m, struct chain *chain)
 {
-    tell_drop(&m->session, chain->config.id);
-    tell_drop(&m->signer, chain->config.id);
+    tell_drop(m, &m->session, chain->config.id);
+    tell_drop(m, &m->signer, chain->config.id);
     fd_close(&chain->lock);
     *chain = m->chains[--m->chains_n];
 }
@@ -144,9 +143,9 @@ bool chains_connect(struct monitor *m, const struct chain *chain, struct err *er
     struct control to_session = {.kind = CONTROL_CHAIN_ADD_S,
         .u.channel = {.key = chain->key, .sign_raw_bytes = chain->config.sign_raw_bytes}};
     snprintf(to_session.u.channel.id, sizeof to_session.u.channel.id, "%s", chain->config.id);
-    if (!control_send(m->signer.control, &to_signer, &pair[0], 1))
+    if (!core_send(m, &m->signer, &to_signer, &pair[0], 1))
         return err_errno(err, "cannot reach the signer process");
     /* A session that has just died is told everything when it is started again. */
-    (void)!control_send(m->session.control, &to_session, &pair[1], 1);
+    (void)!core_send(m, &m->session, &to_session, &pair[1], 1);
     return true;
 }

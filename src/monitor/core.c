@@ -25,6 +25,8 @@ static const char log_name[] = "tmkms::monitor";
 enum {
     STOP_US = 700000,     /* what the children get to end after SIGTERM */
     ANSWER_US = 15000000, /* a child that does not answer the monitor for so long is broken */
+    TAKE_US =
+        5000000, /* a session that takes no message for so long is, too: it never waits itself */
     SESSION_RESTART_US = 500000, /* between two deaths of the session in a row */
 };
 
@@ -146,6 +148,33 @@ void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int time
         hear(m, &m->signer);
     if (p[4].revents != 0 && m->awaited != &m->session)
         hear(m, &m->session);
+}
+
+/* Nobody who waits here may wait for ever: one that takes nothing would hold all the others. */
+static void give_up(struct child *c)
+{
+    log_line(LOG_ERROR, log_name, "the %s process takes no messages and is killed", c->role + 1);
+    if (c->pid > 0)
+        kill(c->pid, SIGKILL);
+    fd_close(&c->control);
+    errno = ETIMEDOUT;
+}
+
+bool core_send(
+    struct monitor *m, struct child *to, const struct control *msg, const int *fds, size_t fds_n)
+{
+    uint64_t deadline = clock_monotonic_us() + (to == &m->signer ? ANSWER_US : TAKE_US);
+    while (!control_send_now(to->control, msg, fds, fds_n)) {
+        if (errno != EAGAIN || m->stopping)
+            return false;
+        if (clock_monotonic_us() >= deadline) {
+            give_up(to);
+            return false;
+        }
+        struct pollfd p = {.fd = to->control, .events = POLLOUT};
+        core_turn(m, &p, 1, 100);
+    }
+    return true;
 }
 
 static bool await(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,

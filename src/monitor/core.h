@@ -62,6 +62,12 @@ bool core_check_descriptors(const struct config *config, struct err *err) ATTR_M
 enum { CORE_EXTRA_MAX = 32 };
 void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms);
 
+/* core_send sends a message to the signer or the session, with fds_n descriptors (borrowed). It waits for room like
+ * core_turn; a child that takes nothing for too long is killed. false with errno set, also when the program is told to
+ * end. */
+bool core_send(struct monitor *m, struct child *to, const struct control *msg, const int *fds,
+    size_t fds_n) ATTR_MUST_USE;
+
 /* core_await waits for one message of the given kind from a child, forwarding log lines meanwhile.
  * A CONTROL_FAILED from that child becomes the err. */
 bool core_await(struct monitor *m, struct child *from, uint32_t kind, struct control *ret,

@@ -55,6 +55,6 @@ void dial_answer(struct monitor *m, const struct control_dial *ask)
     int fd = connect_to(find_address(m, ask->address));
     if (fd < 0)
         answer.u.dialled.os_error = errno;
-    (void)!control_send(m->session.control, &answer, &fd, fd >= 0 ? 1 : 0);
+    (void)!control_send_now(m->session.control, &answer, &fd, fd >= 0 ? 1 : 0);
     fd_close(&fd);
 }

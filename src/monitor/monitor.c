@@ -13,19 +13,18 @@ static const char log_name[] = "tmkms::monitor";
 
 static int run_loop(struct monitor *m)
 {
-    for (;;) {
+    while (!m->stopping) {
         core_turn(m, NULL, 0, m->session_due_us != 0 ? 50 : 1000);
-        if (m->stopping)
-            return EXIT_SUCCESS;
-        int code = core_watch(m);
+        int code = m->stopping ? EXIT_SUCCESS : core_watch(m);
         if (code >= 0)
             return code;
         /* Until a dead session runs again there is nobody to be told. */
-        if (m->reload_wanted && core_session_runs(m)) {
+        if (m->reload_wanted && !m->stopping && core_session_runs(m)) {
             m->reload_wanted = false;
             reload_config(m);
         }
     }
+    return EXIT_SUCCESS;
 }
 
 static bool start_all(struct monitor *m, struct problems *problems)

@@ -19,7 +19,7 @@ bool reload_add_validator(struct monitor *m, const struct config_validator *v, s
     if (needs_identity && fd < 0)
         return false;
     /* A session that has just died is told everything when it is started again. */
-    (void)!control_send(m->session.control, &msg, &fd, needs_identity ? 1 : 0);
+    (void)!core_send(m, &m->session, &msg, &fd, needs_identity ? 1 : 0);
     fd_close(&fd);
     return true;
 }
@@ -27,7 +27,7 @@ bool reload_add_validator(struct monitor *m, const struct config_validator *v, s
 bool reload_confirm_session(struct monitor *m, struct err *err)
 {
     struct control end = {.kind = CONTROL_END};
-    return (control_send(m->session.control, &end, NULL, 0) ||
+    return (core_send(m, &m->session, &end, NULL, 0) ||
                err_errno(err, "cannot reach the session process")) &&
            core_await(m, &m->session, CONTROL_END, &end, err);
 }
@@ -73,7 +73,7 @@ static void drop_validators(struct monitor *m, const struct config *next)
             continue;
         struct control msg = {.kind = CONTROL_VALIDATOR_DROP, .u.validator = *v};
         log_line(LOG_INFO, log_name, "[%s@%s] validator dropped", v->chain_id, v->address.text);
-        (void)!control_send(m->session.control, &msg, NULL, 0);
+        (void)!core_send(m, &m->session, &msg, NULL, 0);
     }
 }
 
@@ -98,7 +98,7 @@ static bool update_chain(
     struct control msg = {.kind = CONTROL_CHAIN_UPDATE, .u.chain = *c};
     chain->config = *c;
     log_line(LOG_INFO, log_name, "[%s] chain changed", c->id);
-    if (!control_send(m->signer.control, &msg, NULL, 0))
+    if (!core_send(m, &m->signer, &msg, NULL, 0))
         return err_errno(err, "cannot reach the signer process");
     return chains_connect(m, chain, err);
 }

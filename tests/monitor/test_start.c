@@ -639,7 +639,8 @@ static struct node_listener *add_two(struct fixture *f)
     assert_non_null(node);
     configure_two(f, address);
     snprintf(hook, sizeof hook,
-        "state_hook = { cmd = [\"/bin/sh\", \"-c\", 'touch %s/began; sleep 0.5; echo {\\\"latest_block_height\\\": "
+        "state_hook = { cmd = [\"/bin/sh\", \"-c\", 'touch %s/began; sleep 0.5; echo "
+        "{\\\"latest_block_height\\\": "
         "\\\"3\\\"}'], fail_closed = true }\n",
         f->p.folder);
     char *at = strstr(f->p.config, "[[providers"), rest[sizeof f->p.config];
@@ -673,6 +674,48 @@ static void test_a_reload_survives_the_session(void **state)
         usleep(1000);
     kill(session, SIGKILL);
     expect_two(f, node);
+}
+
+/* More validators than its control socket has room for, while the session does not read. */
+static void reload_with_a_stopped_session(struct fixture *f)
+{
+    enum { VALIDATORS = 200 };
+    char path[128];
+    snprintf(path, sizeof path, "%s/tmkms.toml", f->p.folder);
+    FILE *file = fopen(path, "a");
+    assert_non_null(file);
+    for (int i = 0; i < VALIDATORS; i++)
+        fprintf(file, "[[validator]]\nchain_id = \"one\"\naddr = \"unix://%s/none%d.sock\"\n",
+            f->p.folder, i);
+    assert_int_equal(fclose(file), 0);
+    kill(program_child(&f->p, "@session"), SIGSTOP);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "none10.sock] validator added", WAIT_MS));
+}
+
+static void test_a_session_that_reads_nothing_is_replaced(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    reload_with_a_stopped_session(f);
+    assert_true(
+        program_says(&f->p, "the session process takes no messages and is killed", WAIT_MS));
+    node_hang_up(f->conn);
+    f->conn = accept_signer(f->node);
+    assert_signs(f, f->conn, "one", 1);
+    assert_true(program_says(&f->p, "reloaded: 1 chains, 201 validators", WAIT_MS));
+}
+
+static void test_sigterm_ends_a_wait_for_the_session(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    reload_with_a_stopped_session(f);
+    usleep(200000);
+    kill(f->p.pid, SIGTERM);
+    assert_int_equal(program_wait(&f->p, 1500), 0);
 }
 
 /* Nobody is there to be told between the second death of a session and its third life. */
@@ -860,6 +903,8 @@ int main(void)
         T(test_a_dropped_chain_does_not_come_back_older),
         T(test_a_reload_survives_the_session),
         T(test_a_sighup_without_a_session_is_kept),
+        T(test_a_session_that_reads_nothing_is_replaced),
+        T(test_sigterm_ends_a_wait_for_the_session),
         T(test_a_bad_reload_changes_nothing),
         T(test_sighup_changes_a_policy),
         T(test_a_state_hook_raises_the_floor),
