@@ -226,3 +226,49 @@ bool kms_call(const struct kms_request *req, const struct aws_credentials *creds
     free(c);
     return verdict == KMS_OK;
 }
+
+/* ---- a place from another process ---- */
+
+size_t kms_context_length(const struct kms_place *place)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < place->context_n; i++)
+        for (int half = 0; half < 2; half++) {
+            const char *end = memchr(place->context + at, '\0', sizeof place->context - at);
+            if (end == NULL)
+                return 0;
+            at = (size_t)(end - place->context) + 1;
+        }
+    return at;
+}
+
+#define TERMINATED(array) (memchr((array), '\0', sizeof(array)) != NULL)
+
+static bool is_plain(const char *text, bool may_have_lines)
+{
+    for (const char *p = text; *p != '\0'; p++) {
+        bool is_line = *p == '\n' || *p == '\r';
+        if (((unsigned char)*p < 0x20 || *p == 0x7f) && !(is_line && may_have_lines))
+            return false;
+    }
+    return true;
+}
+
+static bool context_is_plain(const struct kms_place *place)
+{
+    size_t n = kms_context_length(place);
+    if ((n == 0) != (place->context_n == 0))
+        return false;
+    for (size_t at = 0; at < n; at += strlen(place->context + at) + 1)
+        if (!is_plain(place->context + at, false))
+            return false;
+    return true;
+}
+
+bool kms_place_is_sound(const struct kms_place *p)
+{
+    return TERMINATED(p->region) && is_plain(p->region, false) && TERMINATED(p->host) &&
+           is_plain(p->host, false) && TERMINATED(p->key_id) && is_plain(p->key_id, false) &&
+           TERMINATED(p->root_pem) && is_plain(p->root_pem, true) &&
+           p->context_n <= KMS_CONTEXT_MAX / 2 && context_is_plain(p);
+}

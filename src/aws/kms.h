@@ -61,6 +61,13 @@ struct kms_answer {
     char error[1024]; /* not ok: `AccessDeniedException: text`, with what to do */
 };
 
+/* kms_place_is_sound: texts end, counts fit, nothing holds control characters (root_pem but lines).
+ * For a place that came from another process. */
+bool kms_place_is_sound(const struct kms_place *place) ATTR_MUST_USE;
+
+/* How long the pairs of a context are, with their zero bytes; 0 too when they do not end. */
+size_t kms_context_length(const struct kms_place *place);
+
 /* The host name of KMS in a region: kms.eu-west-1.amazonaws.com, .amazonaws.com.cn, ... */
 bool kms_host(const struct kms_place *place, char out[KMS_HOST_MAX], struct err *err) ATTR_MUST_USE;
 

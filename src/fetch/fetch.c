@@ -34,13 +34,11 @@ static size_t size_of(uint32_t kind)
 
 static bool job_is_sound(const struct fetch_job *j)
 {
-    const struct kms_place *place = &j->request.place;
     return j->request.op >= KMS_DECRYPT && j->request.op <= KMS_ENCRYPT &&
            j->request.blob_n <= KMS_BLOB_MAX &&
-           j->request.document_n <= sizeof j->request.document && IS_TEXT(place->region) &&
-           IS_TEXT(place->host) && IS_TEXT(place->key_id) && IS_TEXT(place->root_pem) &&
-           IS_TEXT(j->credentials.key_id) && IS_TEXT(j->credentials.secret_key) &&
-           IS_TEXT(j->credentials.session_token);
+           j->request.document_n <= sizeof j->request.document &&
+           kms_place_is_sound(&j->request.place) && IS_TEXT(j->credentials.key_id) &&
+           IS_TEXT(j->credentials.secret_key) && IS_TEXT(j->credentials.session_token);
 }
 
 static bool answer_is_sound(const struct kms_answer *a)

@@ -9,20 +9,6 @@ static void add_text(struct writer *w, const char *text)
     write_u8(w, 0);
 }
 
-/* How long the n pairs of a context are, with their zero bytes; 0 too when they do not end. */
-static size_t context_length(const struct kms_place *place)
-{
-    size_t at = 0;
-    for (uint32_t i = 0; i < place->context_n; i++)
-        for (int half = 0; half < 2; half++) {
-            const char *end = memchr(place->context + at, '\0', sizeof place->context - at);
-            if (end == NULL)
-                return 0;
-            at = (size_t)(end - place->context) + 1;
-        }
-    return at;
-}
-
 void keygen_user_data(struct bytes ciphertext, const struct public_key *key,
     const struct kms_place *place, uint8_t out[KEYGEN_USER_DATA_LEN])
 {
@@ -35,7 +21,7 @@ void keygen_user_data(struct bytes ciphertext, const struct public_key *key,
     add_text(&w, port);
     add_text(&w, place->key_id);
     add_text(&w, place->root_pem);
-    write_bytes(&w, bytes_of(place->context, context_length(place)));
+    write_bytes(&w, bytes_of(place->context, kms_context_length(place)));
     memcpy(out, KEYGEN_TAG, KEYGEN_TAG_LEN);
     out += KEYGEN_TAG_LEN;
     sha256(ciphertext, out);
@@ -69,35 +55,4 @@ bool keygen_check_key_id(const char *key_id, struct err *err)
         "alias "
         "would mean the account of whoever's credentials are used",
         key_id);
-}
-
-#define TERMINATED(array) (memchr((array), '\0', sizeof(array)) != NULL)
-
-static bool is_plain(const char *text, bool may_have_lines)
-{
-    for (const char *p = text; *p != '\0'; p++) {
-        bool is_line = *p == '\n' || *p == '\r';
-        if (((unsigned char)*p < 0x20 || *p == 0x7f) && !(is_line && may_have_lines))
-            return false;
-    }
-    return true;
-}
-
-static bool context_is_plain(const struct kms_place *place)
-{
-    size_t n = context_length(place);
-    if ((n == 0) != (place->context_n == 0))
-        return false;
-    for (size_t at = 0; at < n; at += strlen(place->context + at) + 1)
-        if (!is_plain(place->context + at, false))
-            return false;
-    return true;
-}
-
-bool kms_place_is_sound(const struct kms_place *p)
-{
-    return TERMINATED(p->region) && is_plain(p->region, false) && TERMINATED(p->host) &&
-           is_plain(p->host, false) && TERMINATED(p->key_id) && is_plain(p->key_id, false) &&
-           TERMINATED(p->root_pem) && is_plain(p->root_pem, true) &&
-           p->context_n <= KMS_CONTEXT_MAX / 2 && context_is_plain(p);
 }

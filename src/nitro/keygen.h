@@ -33,8 +33,4 @@ bool keygen_allows_user_data(struct bytes user_data) ATTR_MUST_USE;
 /* keygen_check_key_id: false with a sentence, when it is no ARN of a KMS key or alias. */
 bool keygen_check_key_id(const char *key_id, struct err *err) ATTR_MUST_USE;
 
-/* kms_place_is_sound: texts end, counts fit, nothing holds control characters (root_pem but lines).
- * For a place that came from another process. */
-bool kms_place_is_sound(const struct kms_place *place) ATTR_MUST_USE;
-
 #endif
