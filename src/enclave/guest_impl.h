@@ -11,7 +11,8 @@ enum { GUEST_PUSHES_MAX = 8, MEASURED_LEN = 48, MEASURED_PCR = 16 };
 
 /* A client of the config port, in the hands of its own child. */
 struct guest_push {
-    struct child child; /* pid 0: free */
+    struct child child;   /* pid 0: free */
+    uint64_t deadline_us; /* of the request in work */
 };
 
 struct guest {
@@ -36,7 +37,9 @@ struct guest {
 extern const struct monitor_source guest_source;
 /* Before the config goes. */
 void guest_forget_identities(struct guest *g);
-bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_answer_document *ret,
+/* creds are for this question alone. */
+bool guest_keygen(struct guest *g, const struct push_keygen *ask,
+    const struct aws_credentials *creds, struct push_answer_document *ret,
     struct err *err) ATTR_MUST_USE;
 
 /* ---- guest_push.c: what clients of the config port ask for ---- */

@@ -11,8 +11,10 @@
 #include "monitor/fetch_child.h"
 
 enum {
-    KMS_US = 45000000, /* with retries; the host waits longer */
-    LINK_US = 300000,  /* the parent answers at once, or is not there */
+    KMS_US = 45000000,    /* with retries; the host waits longer */
+    KEYGEN_US = 20000000, /* nothing waits for a new key, and everybody else waits for its end */
+    DIAL_US = 2000000,    /* the parent is on the same machine; nobody hears signals meanwhile */
+    LINK_US = 300000,     /* the parent answers at once, or is not there */
     KMS_VSOCK_PORT = 8000,
 };
 
@@ -29,7 +31,9 @@ struct dialler {
 static int dial_kms(void *ctx, uint64_t deadline_us, struct err *err)
 {
     const struct dialler *d = ctx;
-    int fd = vsock_dial_parent(&d->guest->vsock, d->port, deadline_us, err);
+    uint64_t soon = clock_monotonic_us() + DIAL_US;
+    int fd =
+        vsock_dial_parent(&d->guest->vsock, d->port, deadline_us < soon ? deadline_us : soon, err);
     if (fd < 0)
         err_prefix(err,
             "cannot reach KMS through port %u of the parent (is `tmkms nitro kms-proxy` or "
@@ -39,8 +43,8 @@ static int dial_kms(void *ctx, uint64_t deadline_us, struct err *err)
 }
 
 /* A document for the signer's RSA key, and KMS's answer to it. req: op, place and blob are filled in. */
-static bool ask_kms(
-    struct guest *g, struct kms_request *req, struct kms_answer *ret, struct err *err)
+static bool ask_kms(struct guest *g, struct kms_request *req, const struct aws_credentials *creds,
+    uint64_t life_us, struct kms_answer *ret, struct err *err)
 {
     struct control msg = {.kind = CONTROL_DOCUMENT_ASK};
     uint64_t now_ms;
@@ -53,8 +57,8 @@ static bool ask_kms(
     memcpy(req->document, msg.u.document.document, msg.u.document.n);
     struct dialler dialler = {
         g, req->place.vsock_port != 0 ? req->place.vsock_port : KMS_VSOCK_PORT};
-    return fetch_run(&g->m, req, &g->credentials, (int64_t)(now_ms / 1000), dial_kms, &dialler,
-        clock_monotonic_us() + KMS_US, ret, err);
+    return fetch_run(&g->m, req, creds, (int64_t)(now_ms / 1000), dial_kms, &dialler,
+        clock_monotonic_us() + life_us, ret, err);
 }
 
 /* An identity key is sealed under the chain's context and this pair besides: KMS then refuses the ciphertext of a
@@ -87,7 +91,7 @@ static bool unseal(struct guest *g, const struct config_chain *chain, const uint
         return false;
     req.blob_n = n;
     memcpy(req.blob, blob, n);
-    if (!ask_kms(g, &req, &answer, err))
+    if (!ask_kms(g, &req, &g->credentials, KMS_US, &answer, err))
         return false;
     ret->envelope_n = answer.envelope_n;
     memcpy(ret->envelope, answer.envelope, answer.envelope_n);
@@ -180,8 +184,8 @@ static void give_link(struct monitor *m, const char *chain_id)
 const struct monitor_source guest_source = {
     .hand_over = hand_over_sealed, .open_identity = open_identity_sealed, .give_link = give_link};
 
-bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_answer_document *ret,
-    struct err *err)
+bool guest_keygen(struct guest *g, const struct push_keygen *ask,
+    const struct aws_credentials *creds, struct push_answer_document *ret, struct err *err)
 {
     static struct kms_request req;
     static struct kms_answer answer;
@@ -189,7 +193,7 @@ bool guest_keygen(struct guest *g, const struct push_keygen *ask, struct push_an
     memset(&req, 0, sizeof req);
     req.op = KMS_GENERATE_DATA_KEY;
     req.place = ask->place;
-    if (!ask_kms(g, &req, &answer, err))
+    if (!ask_kms(g, &req, creds, KEYGEN_US, &answer, err))
         return false;
     memset(&msg, 0, sizeof msg);
     msg.kind = CONTROL_KEYGEN;

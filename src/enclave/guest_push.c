@@ -10,12 +10,13 @@
 #include "enclave/guest_impl.h"
 #include "keyring/public_text.h"
 #include "monitor/chains.h"
+#include "monitor/reload.h"
 #include "nitro/attestation.h"
 #include "nitro/measure.h"
 
 static const char log_name[] = "tmkms::nitro";
 
-enum { FRAME_US = 1000000 }; /* the frames of one request follow each other at once */
+enum { REQUEST_US = 5000000 }; /* all frames of one request: they follow each other at once */
 
 /* ---- a config ---- */
 
@@ -26,31 +27,37 @@ struct pushed {
     struct config config;
 };
 
-static bool next_frame(
-    struct guest_push *push, uint32_t kind, struct push_frame *ret, struct err *err)
+static bool has_frame(struct guest *g, const struct guest_push *push)
 {
-    uint64_t deadline = clock_monotonic_us() + FRAME_US;
-    if (!fd_wait(push->child.control, POLLIN, deadline) ||
-        push_frame_recv(push->child.control, ret) != 1)
+    struct pollfd p = {.fd = push->child.control, .events = POLLIN};
+    while (p.revents == 0 && !g->m.stopping && clock_monotonic_us() < push->deadline_us)
+        core_turn(&g->m, &p, 1, 500);
+    return p.revents != 0;
+}
+
+static bool next_frame(struct guest *g, struct guest_push *push, uint32_t kind,
+    struct push_frame *ret, struct err *err)
+{
+    if (!has_frame(g, push) || push_frame_recv(push->child.control, ret) != 1)
         return err_set(err, "the process that reads the config failed");
     return ret->kind == kind ||
            err_set(err, "the process that reads the config sent frame %u for %u", ret->kind, kind);
 }
 
-static bool collect_chains(
-    struct guest_push *push, struct pushed *p, struct push_frame *frame, struct err *err)
+static bool collect_chains(struct guest *g, struct guest_push *push, struct pushed *p,
+    struct push_frame *frame, struct err *err)
 {
     p->config.chains = calloc(p->head.chains_n + 1U, sizeof *p->config.chains);
     p->config.validators = calloc(p->head.validators_n + 1U, sizeof *p->config.validators);
     if (p->config.chains == NULL || p->config.validators == NULL)
         return err_set(err, "out of memory");
     for (uint32_t i = 0; i < p->head.chains_n; i++) {
-        if (!next_frame(push, CONTROL_CHAIN_ADD, frame, err))
+        if (!next_frame(g, push, CONTROL_CHAIN_ADD, frame, err))
             return false;
         p->config.chains[p->config.chains_n++] = frame->u.control.u.chain;
     }
     for (uint32_t i = 0; i < p->head.validators_n; i++) {
-        if (!next_frame(push, CONTROL_VALIDATOR_ADD, frame, err))
+        if (!next_frame(g, push, CONTROL_VALIDATOR_ADD, frame, err))
             return false;
         p->config.validators[p->config.validators_n++] = frame->u.control.u.validator;
     }
@@ -58,15 +65,15 @@ static bool collect_chains(
 }
 
 /* frame: the first one, PUSH_CONFIG. */
-static bool collect(
-    struct guest_push *push, struct pushed *p, struct push_frame *frame, struct err *err)
+static bool collect(struct guest *g, struct guest_push *push, struct pushed *p,
+    struct push_frame *frame, struct err *err)
 {
     p->head = frame->u.config;
-    if (!next_frame(push, PUSH_CREDENTIALS, frame, err))
+    if (!next_frame(g, push, PUSH_CREDENTIALS, frame, err))
         return false;
     p->credentials = frame->u.credentials;
     secret_wipe(&frame->u.credentials, sizeof frame->u.credentials);
-    if (!collect_chains(push, p, frame, err) || !next_frame(push, CONTROL_END, frame, err))
+    if (!collect_chains(g, push, p, frame, err) || !next_frame(g, push, CONTROL_END, frame, err))
         return false;
     p->config.enclave.log_port = p->head.log_vsock_port;
     return true;
@@ -132,10 +139,31 @@ static bool start_all(struct guest *g, struct pushed *p, struct err *err)
     return core_start_session(&g->m, err);
 }
 
+/* A running config takes no changes: the session and the signer were started with it. */
+static bool is_running_config(const struct guest *g, const struct config *next)
+{
+    const struct config *now = &g->m.config;
+    if (next->chains_n != now->chains_n || next->validators_n != now->validators_n)
+        return false;
+    for (size_t i = 0; i < next->chains_n; i++) {
+        const struct config_chain *c = config_find_chain(now, next->chains[i].id);
+        if (c == NULL || memcmp(c, &next->chains[i], sizeof *c) != 0)
+            return false;
+    }
+    for (size_t i = 0; i < next->validators_n; i++)
+        if (!reload_has_validator(now, &next->validators[i]))
+            return false;
+    return true;
+}
+
 static bool apply(struct guest *g, struct pushed *p, struct err *err)
 {
     if (!measure(g, &p->config, err))
         return false;
+    if (g->is_ready && !is_running_config(g, &p->config))
+        return err_set(err, "the config differs from the running one in what is not measured (its "
+                            "validators, ports, time limits or ciphertexts), and nothing of it has "
+                            "taken effect; restart the enclave, then push again");
     take_settings(g, p);
     if (g->is_ready) {
         log_line(
@@ -175,7 +203,7 @@ static void serve_config(struct guest *g, struct guest_push *push, struct push_f
 {
     struct pushed p = {0};
     struct err err;
-    if (collect(push, &p, frame, &err) && apply(g, &p, &err)) {
+    if (collect(g, push, &p, frame, &err) && apply(g, &p, &err)) {
         (void)!answer_ready(g, push->child.control);
     } else {
         log_line(LOG_ERROR, log_name, "config refused: %s", err.text);
@@ -195,13 +223,11 @@ static void serve_keygen(struct guest *g, struct guest_push *push, const struct 
     struct err err;
     memset(&answer, 0, sizeof answer);
     answer.kind = PUSH_ANSWER_DOCUMENT;
-    bool ok = next_frame(push, PUSH_CREDENTIALS, frame, &err);
+    bool ok = next_frame(g, push, PUSH_CREDENTIALS, frame, &err);
     if (ok && g->is_ready) /* KMS may be slow, and the chains would wait with us */
         ok = err_set(&err, "this enclave signs; a new key is made in one that has no config yet");
-    else if (ok) {
-        g->credentials = frame->u.credentials; /* a config brings its own */
-        ok = guest_keygen(g, &copy, &answer.u.document, &err);
-    }
+    else if (ok)
+        ok = guest_keygen(g, &copy, &frame->u.credentials, &answer.u.document, &err);
     secret_wipe(&frame->u.credentials, sizeof frame->u.credentials);
     if (ok)
         (void)!push_frame_send(push->child.control, &answer);
@@ -246,6 +272,7 @@ static void serve_frame(struct guest *g, struct guest_push *push, struct push_fr
 void guest_push_serve(struct guest *g, struct guest_push *push)
 {
     static struct push_frame frame;
+    push->deadline_us = clock_monotonic_us() + REQUEST_US;
     if (push_frame_recv(push->child.control, &frame) == 1)
         serve_frame(g, push, &frame);
     /* The child writes the answer to its client by itself; it is not waited for. */

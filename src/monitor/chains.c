@@ -83,26 +83,40 @@ static int open_identity_file(struct monitor *m, const struct config_validator *
 const struct monitor_source chains_from_files = {
     .hand_over = hand_over_files, .open_identity = open_identity_file};
 
+/* A late answer about another chain, whose opening was given up, is not about this one. */
+static bool await_answer(struct monitor *m, const struct chain *chain, uint32_t kind,
+    struct control *ret, struct err *err)
+{
+    while (core_await(m, &m->signer, kind, ret, err)) {
+        const char *id = kind == CONTROL_CHAIN_READY ? ret->u.channel.id : ret->u.chain_id;
+        if (strcmp(id, chain->config.id) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool open_in_signer(struct monitor *m, struct chain *chain, struct err *err)
 {
     struct control msg;
     if (!m->source->hand_over(m, chain, err) ||
-        !core_await(m, &m->signer, CONTROL_CHAIN_READY, &msg, err))
+        !await_answer(m, chain, CONTROL_CHAIN_READY, &msg, err))
         return false;
     chain->key = msg.u.channel.key;
     struct control go = {.kind = CONTROL_CHAIN_GO, .u.floor.hook_height = -1};
     snprintf(go.u.floor.id, sizeof go.u.floor.id, "%s", chain->config.id);
-    if (machine_lock_take(&chain->lock, chain->config.id, &chain->key, err) &&
-        hook_run(m, &chain->config, &go.u.floor.hook_height, err)) {
-        if (!core_send(m, &m->signer, &go, NULL, 0))
-            return err_errno(err, "cannot reach the signer process");
-        if (core_await(m, &m->signer, CONTROL_CHAIN_OPEN, &msg, err))
-            return true;
-    }
+    if (!machine_lock_take(&chain->lock, chain->config.id, &chain->key, err) ||
+        !hook_run(m, &chain->config, &go.u.floor.hook_height, err))
+        return false;
+    if (!core_send(m, &m->signer, &go, NULL, 0))
+        return err_errno(err, "cannot reach the signer process");
+    return await_answer(m, chain, CONTROL_CHAIN_OPEN, &msg, err);
+}
+
+static void tell_drop(struct monitor *m, struct child *child, const char *id)
+{
     struct control drop = {.kind = CONTROL_CHAIN_DROP};
-    snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", chain->config.id);
-    (void)!core_send(m, &m->signer, &drop, NULL, 0);
-    return false;
+    snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", id);
+    (void)!core_send(m, child, &drop, NULL, 0);
 }
 
 bool chains_open(struct monitor *m, const struct config_chain *config, struct err *err)
@@ -111,18 +125,12 @@ bool chains_open(struct monitor *m, const struct config_chain *config, struct er
     if (m->chains_n == CONFIG_CHAINS_MAX)
         return err_set(err, "more than %d chains", CONFIG_CHAINS_MAX);
     if (!open_in_signer(m, &chain, err)) {
+        tell_drop(m, &m->signer, config->id);
         fd_close(&chain.lock);
         return err_prefix(err, "chain %s", config->id);
     }
     m->chains[m->chains_n++] = chain;
     return true;
-}
-
-static void tell_drop(struct monitor *m, struct child *child, const char *id)
-{
-    struct control drop = {.kind = CONTROL_CHAIN_DROP};
-    snprintf(drop.u.chain_id, sizeof drop.u.chain_id, "%s", id);
-    (void)!core_send(m, child, &drop, NULL, 0);
 }
 
 void chains_drop(struct monitor *m, struct chain *chain)

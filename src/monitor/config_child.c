@@ -1,6 +1,5 @@
 #include "monitor/config_child.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,26 +105,20 @@ static bool take(struct config *c, struct problems *problems, const struct contr
     return true;
 }
 
-static bool wait_readable(int fd, uint64_t deadline_us)
+static bool wait_readable(struct monitor *m, int fd, uint64_t deadline_us)
 {
-    for (;;) {
-        uint64_t now = clock_monotonic_us();
-        if (now >= deadline_us)
-            return false;
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        int n = poll(&p, 1, (int)((deadline_us - now) / 1000U) + 1);
-        if (n > 0)
-            return true;
-        if (n < 0 && errno != EINTR)
-            return false;
-    }
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    while (p.revents == 0 && !m->stopping && clock_monotonic_us() < deadline_us)
+        core_turn(m, &p, 1, 500);
+    return p.revents != 0 && !m->stopping;
 }
 
 /* true: the file came whole, up to CONTROL_END. */
-static bool collect(struct child *child, struct config *c, struct problems *problems)
+static bool collect(
+    struct monitor *m, struct child *child, struct config *c, struct problems *problems)
 {
     uint64_t deadline = clock_monotonic_us() + CONFIG_CHILD_SECONDS * 1000000ULL;
-    while (wait_readable(child->control, deadline)) {
+    while (wait_readable(m, child->control, deadline)) {
         struct control msg;
         size_t fds_n;
         if (control_recv(child->control, &msg, NULL, 0, &fds_n) != 1)
@@ -138,7 +131,8 @@ static bool collect(struct child *child, struct config *c, struct problems *prob
     return false;
 }
 
-bool config_child_read(struct config *ret, const char *path, struct problems *problems)
+bool config_child_read(
+    struct monitor *m, struct config *ret, const char *path, struct problems *problems)
 {
     struct child child;
     struct err err;
@@ -154,8 +148,8 @@ bool config_child_read(struct config *ret, const char *path, struct problems *pr
         return false;
     }
     struct config config = {0};
-    bool whole = collect(&child, &config, problems);
-    child_stop(&child, clock_monotonic_us() + 1000000U);
+    bool whole = collect(m, &child, &config, problems);
+    child_stop(&child, m->stopping ? 0 : clock_monotonic_us() + 1000000U);
     if (!whole && problems->errors_n == 0)
         problems_add(problems, false, "%s: the process that reads the configuration failed", path);
     if (problems->errors_n > 0) {

@@ -90,7 +90,7 @@ static void take_unasked(struct monitor *m, const struct child *from, const stru
 {
     if (msg->kind == CONTROL_FAILED)
         log_line(LOG_ERROR, log_name, "%s", msg->u.text);
-    else if (msg->kind == CONTROL_LINK_ASK && m->source->give_link != NULL)
+    else if (msg->kind == CONTROL_LINK_ASK && from == &m->signer && m->source->give_link != NULL)
         m->source->give_link(m, msg->u.chain_id);
     else if (msg->kind == CONTROL_DIAL && from == &m->session)
         dial_answer(m, &msg->u.dial);

@@ -82,6 +82,6 @@ bool fetch_run(struct monitor *m, const struct kms_request *req,
               serve(m, &child, dial, ctx, deadline_us, ret, err);
     if (child.log >= 0)
         child_forward_log(&child);
-    child_stop(&child, clock_monotonic_us() + END_US);
+    child_stop(&child, m->stopping ? 0 : clock_monotonic_us() + END_US);
     return ok;
 }

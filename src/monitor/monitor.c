@@ -53,7 +53,7 @@ int monitor_run(const char *config_path, struct problems *problems)
         return EXIT_FAILURE;
     }
     int code = EXIT_FAILURE;
-    bool readable = config_child_read(&m.config, config_path, problems);
+    bool readable = config_child_read(&m, &m.config, config_path, problems);
     for (size_t i = 0; readable && i < problems->n; i++)
         log_line(LOG_WARN, log_name, "%s", problems->list[i].text);
     if (readable && start_all(&m, problems))

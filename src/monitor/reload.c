@@ -34,12 +34,19 @@ bool reload_confirm_session(struct monitor *m, struct err *err)
 
 /* The structs are filled from zero by the configuration reader and cross the process border as
  * bytes: equal content is equal bytes. */
-static bool has_validator(const struct config *c, const struct config_validator *v)
+bool reload_has_validator(const struct config *c, const struct config_validator *v)
 {
     for (size_t i = 0; i < c->validators_n; i++)
         if (memcmp(&c->validators[i], v, sizeof *v) == 0)
             return true;
     return false;
+}
+
+static bool keeps_key(const struct chain *old, const struct config_chain *c)
+{
+    return strcmp(old->config.key_file, c->key_file) == 0 && old->config.key_type == c->key_type &&
+           old->config.key_format == c->key_format &&
+           (c->expected_key.len == 0 || public_key_equal(&c->expected_key, &old->key));
 }
 
 /* One consensus key and one state file per chain for the life of the process: changing them takes a
@@ -52,9 +59,7 @@ static bool keeps_keys(struct monitor *m, const struct config *next)
         const struct chain *old = chains_find(m, c->id);
         if (old == NULL)
             continue;
-        if (strcmp(old->config.state_file, c->state_file) != 0 ||
-            strcmp(old->config.key_file, c->key_file) != 0 || old->config.key_type != c->key_type ||
-            old->config.key_format != c->key_format) {
+        if (strcmp(old->config.state_file, c->state_file) != 0 || !keeps_key(old, c)) {
             log_line(LOG_ERROR, log_name,
                 "[%s] reload refused: the key or the state file of a running chain cannot change; "
                 "restart tmkms",
@@ -69,7 +74,7 @@ static void drop_validators(struct monitor *m, const struct config *next)
 {
     for (size_t i = 0; i < m->config.validators_n; i++) {
         const struct config_validator *v = &m->config.validators[i];
-        if (has_validator(next, v))
+        if (reload_has_validator(next, v))
             continue;
         struct control msg = {.kind = CONTROL_VALIDATOR_DROP, .u.validator = *v};
         log_line(LOG_INFO, log_name, "[%s@%s] validator dropped", v->chain_id, v->address.text);
@@ -130,7 +135,7 @@ static void add_validators(struct monitor *m, struct config *next)
     size_t kept = 0;
     for (size_t i = 0; i < next->validators_n; i++) {
         struct config_validator v = next->validators[i];
-        bool is_new = !has_validator(&m->config, &v);
+        bool is_new = !reload_has_validator(&m->config, &v);
         bool ok = chains_find(m, v.chain_id) != NULL;
         if (ok && is_new) {
             ok = reload_add_validator(m, &v, &err);
@@ -148,11 +153,13 @@ void reload_config(struct monitor *m)
     struct config next;
     struct problems problems = {0};
     log_line(LOG_INFO, log_name, "reading %s again", m->config_path);
-    bool ok = config_child_read(&next, m->config_path, &problems);
+    bool ok = config_child_read(m, &next, m->config_path, &problems);
     for (size_t i = 0; i < problems.n; i++)
         log_line(problems.list[i].is_warning ? LOG_WARN : LOG_ERROR, log_name, "%s",
             problems.list[i].text);
     problems_free(&problems);
+    if (!ok && m->stopping)
+        return;
     if (!ok) {
         log_line(LOG_ERROR, log_name,
             "reload refused; everything goes on as before (`tmkms check` shows what is wrong)");

@@ -15,6 +15,9 @@ void reload_config(struct monitor *m);
 bool reload_add_validator(
     struct monitor *m, const struct config_validator *v, struct err *err) ATTR_MUST_USE;
 
+/* Whether the configuration has this validator, with all its settings. */
+bool reload_has_validator(const struct config *c, const struct config_validator *v) ATTR_MUST_USE;
+
 /* reload_confirm_session waits until the session has taken in all that was sent. */
 bool reload_confirm_session(struct monitor *m, struct err *err) ATTR_MUST_USE;
 

@@ -757,6 +757,26 @@ static void test_a_bad_reload_changes_nothing(void **state)
     assert_signs(f, f->conn, "one", 2);
 }
 
+/* The same files, but the configuration now expects another key than the one that runs. */
+static void test_a_reload_for_another_key_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    configure_one(f, "");
+    start_and_accept(f);
+    struct public_key other = f->p.key;
+    char hex[2 * PUBLIC_KEY_MAX + 1], changed[sizeof f->p.config];
+    other.bytes[0] ^= 1;
+    hex_lower(bytes_of(other.bytes, other.len), hex);
+    char *at = strstr(f->p.config, "state_file");
+    snprintf(changed, sizeof changed, "%.*spublic_key = \"%s\"\n%s", (int)(at - f->p.config),
+        f->p.config, hex, at);
+    memcpy(f->p.config, changed, sizeof changed);
+    program_write_config(&f->p);
+    kill(f->p.pid, SIGHUP);
+    assert_true(program_says(&f->p, "reload refused: the key or the state file", WAIT_MS));
+    assert_signs(f, f->conn, "one", 1);
+}
+
 static void test_sighup_changes_a_policy(void **state)
 {
     struct fixture *f = *state;
@@ -906,6 +926,7 @@ int main(void)
         T(test_a_session_that_reads_nothing_is_replaced),
         T(test_sigterm_ends_a_wait_for_the_session),
         T(test_a_bad_reload_changes_nothing),
+        T(test_a_reload_for_another_key_is_refused),
         T(test_sighup_changes_a_policy),
         T(test_a_state_hook_raises_the_floor),
         T(test_a_failing_hook_closes_only_if_told_so),

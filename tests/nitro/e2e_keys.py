@@ -166,6 +166,10 @@ def credentials_again(workspace):
     text = rig.config.read_text()
     rig.config.write_text(text.replace('[[providers', 'max_height_jump = 5\n\n[[providers', 1))
     rig.push().must_say("restart the enclave")
+    rig.config.write_text(text + "reconnect = false\n")
+    rig.push().must_say("differs from the running one", "restart the enclave")
+    rig.config.write_text(text)
+    rig.push().must_be_ready()
     node.wait_more(SIGN_SECONDS, 3)
     if node.connections != connections:
         raise Failure("a push broke the connection to the node")
