@@ -62,6 +62,9 @@ const struct command command_start = {
     .help =
         "Sign for the validators in the configuration, until SIGTERM or SIGINT.\n"
         "SIGHUP reads the configuration again.\n"
+        "Exit code 3: a state file was deleted, moved, replaced or could not be written. Look "
+        "what\n"
+        "is there before you start it again; a service manager must not.\n"
         "\n"
         "Usage: tmkms start [-c PATH] [-v]\n"
         "\n"

@@ -101,7 +101,9 @@ const struct schema_key schema_keys[] = {
         .doc =
             "A command that is asked once at start how high the chain is: it prints "
             "`{\"latest_block_height\": \"347290\"}`. Nothing at or below that height is signed. "
-            "A height that is 9000 or more above what was signed last is not believed."},
+            "A height that is 9000 or more above what was signed last is not believed. The "
+            "command runs as the user who started tmkms, without most capabilities, and cannot "
+            "trace, mount or gain privileges (no `sudo`)."},
     {"chain", "sign_extensions", SCHEMA_BOOL,
         .doc = "Of the Rust program; accepted and ignored. Vote extensions are signed whenever the "
                "node "
