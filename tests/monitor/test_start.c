@@ -240,7 +240,8 @@ static void test_the_children_are_confined(void **state)
         assert_status(f->p.pid, "CapBnd", "00000000000001e6");
     assert_int_equal(program_child(&f->p, "@config"), 0);
     /* input, output, error, control, log, the state file, the channel */
-    assert_int_equal(count_descriptors(signer), 7);
+    if (getuid() == 0) /* nobody else can see them */
+        assert_int_equal(count_descriptors(signer), 7);
 }
 
 /* The session has nobody's rights, the node's socket is open to its owner alone: the monitor connects. */
