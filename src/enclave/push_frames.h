@@ -109,7 +109,8 @@ struct push_frame {
     } u;
 };
 
-/* push_frame_send sends a frame of enum push_kind. false with errno set, also when the other side does not read. Credentials in a frame are
+/* push_frame_send sends a frame of enum push_kind. false with errno set, also when the other
+ * side does not read. Credentials in a frame are
  * the caller's to wipe. */
 bool push_frame_send(int sock, const struct push_frame *frame) ATTR_MUST_USE;
 
