@@ -89,6 +89,16 @@ static bool read_digest(struct reader r, const char *field, uint8_t ret[PCR_LEN]
     return true;
 }
 
+/* {name: {"index": index, ...}} of so many members; the caller writes those behind the index. */
+static void begin_pcr_request(struct writer *w, const char *name, unsigned members, unsigned index)
+{
+    cbor_write_map(w, 1);
+    cbor_write_text(w, name);
+    cbor_write_map(w, members);
+    cbor_write_text(w, "index");
+    cbor_write_uint(w, index);
+}
+
 bool nsm_describe_pcr(int fd, unsigned index, struct nsm_pcr *ret, struct err *err)
 {
     static const char name[] = "DescribePCR";
@@ -96,11 +106,7 @@ bool nsm_describe_pcr(int fd, unsigned index, struct nsm_pcr *ret, struct err *e
     struct reader r;
     struct nsm_pcr pcr;
     struct writer w = writer_of(request, sizeof request);
-    cbor_write_map(&w, 1);
-    cbor_write_text(&w, name);
-    cbor_write_map(&w, 1);
-    cbor_write_text(&w, "index");
-    cbor_write_uint(&w, index);
+    begin_pcr_request(&w, name, 1, index);
     if (!ask(fd, name, &w, buf, &r, err))
         return false;
     struct reader lock = r;
@@ -120,11 +126,7 @@ bool nsm_extend_pcr(
     uint8_t request[NSM_REQUEST_MAX], buf[NSM_RESPONSE_MAX];
     struct reader r;
     struct writer w = writer_of(request, sizeof request);
-    cbor_write_map(&w, 1);
-    cbor_write_text(&w, name);
-    cbor_write_map(&w, 2);
-    cbor_write_text(&w, "index");
-    cbor_write_uint(&w, index);
+    begin_pcr_request(&w, name, 2, index);
     cbor_write_text(&w, "data");
     cbor_write_bytes(&w, data);
     if (!ask(fd, name, &w, buf, &r, err))
@@ -138,11 +140,7 @@ bool nsm_lock_pcr(int fd, unsigned index, struct err *err)
     uint8_t request[64], buf[NSM_RESPONSE_MAX];
     struct reader r;
     struct writer w = writer_of(request, sizeof request);
-    cbor_write_map(&w, 1);
-    cbor_write_text(&w, name);
-    cbor_write_map(&w, 1);
-    cbor_write_text(&w, "index");
-    cbor_write_uint(&w, index);
+    begin_pcr_request(&w, name, 1, index);
     if (!ask(fd, name, &w, buf, &r, err))
         return err_prefix(err, "PCR%u", index);
     return true;
