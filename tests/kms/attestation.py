@@ -1,7 +1,14 @@
-"""Attestation documents and the envelopes KMS makes for them, written from AWS's description and apart from the C code."""
+"""Attestation documents and the envelopes KMS makes for them, written from AWS's description and apart from the C code.
 
+Run with a file of base64 it prints, as JSON, what the document says; whether that is true is not asked.
+"""
+
+import base64
+import json
 import os
+import sys
 import time
+from pathlib import Path
 
 import cbor2
 from cryptography import x509
@@ -41,32 +48,50 @@ def _verify_chain(leaf, bundle, root, now):
                 raise AttestationError("the chain of certificates is broken") from why
 
 
-def verify(document, root, accept_unsigned=False):
-    """The payload of a document that is authentic and fresh; root: the pinned certificate. accept_unsigned takes what
-    QEMU's machine makes, which has neither chain nor signature."""
+def _parse(document):
+    """(message, header, fields) of a COSE_Sign1, tagged or not."""
     try:
         message = cbor2.loads(document)
         message = message.value if isinstance(message, cbor2.CBORTag) else message
         protected, _, payload, signature = message
         header, fields = cbor2.loads(protected), cbor2.loads(payload)
-        pcrs, timestamp, public_key = fields["pcrs"], fields["timestamp"] / 1000, fields["public_key"]
+        return (protected, payload, signature), header, {**fields, "pcrs": dict(fields["pcrs"]),
+                                                         "timestamp": fields["timestamp"] / 1000}
     except Exception as why:  # whatever a decoder throws at bad input
         raise AttestationError(f"not an attestation document: {why}") from why
-    now = time.time()
-    if not (accept_unsigned and header == QEMU_UNSIGNED):
-        _require(header == ES384, "the signature algorithm is not ES384")
-        _require(len(signature) == 96, "the signature is not 96 bytes")
-        try:
-            leaf = x509.load_der_x509_certificate(fields["certificate"])
-            bundle = [x509.load_der_x509_certificate(c) for c in fields["cabundle"]]
-        except (ValueError, TypeError, KeyError) as why:
-            raise AttestationError("its certificates cannot be read") from why
-        _verify_chain(leaf, bundle, root, now)
-        der = utils.encode_dss_signature(int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big"))
-        try:
-            leaf.public_key().verify(der, cbor2.dumps(["Signature1", protected, b"", payload]), ec.ECDSA(hashes.SHA384()))
-        except InvalidSignature as why:
-            raise AttestationError("the signature is wrong") from why
+
+
+def _verify_signature(message, header, fields, root, now):
+    protected, payload, signature = message
+    _require(header == ES384, "the signature algorithm is not ES384")
+    _require(len(signature) == 96, "the signature is not 96 bytes")
+    try:
+        leaf = x509.load_der_x509_certificate(fields["certificate"])
+        bundle = [x509.load_der_x509_certificate(c) for c in fields["cabundle"]]
+    except (ValueError, TypeError, KeyError) as why:
+        raise AttestationError("its certificates cannot be read") from why
+    _verify_chain(leaf, bundle, root, now)
+    der = utils.encode_dss_signature(int.from_bytes(signature[:48], "big"), int.from_bytes(signature[48:], "big"))
+    try:
+        leaf.public_key().verify(der, cbor2.dumps(["Signature1", protected, b"", payload]), ec.ECDSA(hashes.SHA384()))
+    except InvalidSignature as why:
+        raise AttestationError("the signature is wrong") from why
+
+
+def _is_of_qemu(message, header, fields):
+    """QEMU's machine says by its algorithm that nobody signed, and fills with zeros what would prove it. Nothing else
+    is taken without a signature: a document that somebody took the signature from stays refused."""
+    zeros = [fields.get("certificate"), *fields.get("cabundle", [])]
+    return header == QEMU_UNSIGNED and message[2] == bytes(64) and all(z and not any(z) for z in zeros)
+
+
+def verify(document, root, accept_unsigned=False):
+    """The payload of a document that is authentic and fresh; root: the pinned certificate. accept_unsigned takes what
+    QEMU's machine makes, which has neither chain nor signature; everything but these is checked all the same."""
+    message, header, fields = _parse(document)
+    now, pcrs, timestamp, public_key = time.time(), fields["pcrs"], fields["timestamp"], fields.get("public_key")
+    if not (accept_unsigned and _is_of_qemu(message, header, fields)):
+        _verify_signature(message, header, fields, root, now)
     _require(abs(now - timestamp) <= MAX_AGE_S, "the document is stale")
     _require(public_key, "the document has no public key")
     _require(all(isinstance(v, bytes) for v in pcrs.values()), "a PCR is not bytes")
@@ -116,3 +141,16 @@ def envelope(secret, public_key_der, form):
     encrypted = _tlv(0x30, DATA + _tlv(0x30, AES_256_CBC + _tlv(4, iv)) + content, ber)
     enveloped = _tlv(0x30, _tlv(2, b"\2") + _tlv(0x31, recipient) + encrypted, ber)
     return _tlv(0x30, ENVELOPED + _tlv(0xA0, enveloped, ber), ber)
+
+
+def main():
+    document = Path(sys.argv[1]).read_bytes()
+    _, header, fields = _parse(base64.b64decode(document.split()[-1]))
+    told = {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()
+            if name not in ("pcrs", "cabundle", "certificate")}
+    print(json.dumps({**told, "algorithm": header.get(1), "age": time.time() - fields["timestamp"],
+                      "pcrs": {index: value.hex() for index, value in fields["pcrs"].items()}}))
+
+
+if __name__ == "__main__":
+    main()

@@ -304,7 +304,10 @@ def main():
     options = parser.parse_args()
     os.environ.update(AWS_DEFAULT_REGION=options.region, MOTO_ACCOUNT_ID=options.account)
     front = Front(options)
-    if options.nsm_root is None and not options.accept_unsigned:
+    if options.accept_unsigned:
+        print("WARNING: --accept-unsigned: documents of QEMU's machine are taken, and NOBODY SIGNED THEM. Anybody can "
+              "write one. What they say is still held against the key policy.", file=sys.stderr, flush=True)
+    elif options.nsm_root is None:
         print("no --nsm-root: every attested call will be refused", file=sys.stderr)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(make_certificate(options.dir, options.region))

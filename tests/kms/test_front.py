@@ -44,11 +44,11 @@ class Skipped(Exception):
 
 class Front:
     def __init__(self, python, folder, policy=None, *options):
-        self.folder, self.policy = folder, folder / "policy.json"
+        self.folder, self.policy, self.log = folder, folder / "policy.json", folder / "front.log"
         self.policy.write_text(json.dumps(policy if policy else {"Statement": [ADMIN]}))
         self.process = subprocess.Popen(
             [python, ROOT / "tests/kms/kms_front.py", "--dir", folder, "--nsm-root", folder / "nsm/root.pem", "--role", ROLE,
-             "--policy", self.policy, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+             "--policy", self.policy, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log.open("ab"))
         self.ready = json.loads(self.process.stdout.readline())
 
     def __enter__(self):
@@ -192,6 +192,55 @@ def case_documents_that_do_not_pass(python, folder):
         expect_error(front.ask(ciphertext=blob, environment=stale), "ValidationException")
         foreign = {"TMKMS_SIM_DIR": ""}
         expect_error(front.ask(ciphertext=blob, environment=foreign), "root")
+
+
+# A document of the software NSM in the form of QEMU's machine, and spoilt in one place: algorithm, signature,
+# certificate, age, public key.
+UNSIGN = """
+import base64, cbor2, sys
+spoil = sys.argv[2]
+message = cbor2.loads(base64.b64decode(sys.argv[1]))
+fields = cbor2.loads(getattr(message, "value", message)[2])
+fields.update(certificate=bytes(64), cabundle=[bytes(64)])
+fields["timestamp"] = fields["timestamp"] // 1000 * 1000 - (600000 if spoil == "age" else 0)
+if spoil == "certificate":
+    fields["cabundle"] = [b"\\1" + bytes(63)]
+if spoil == "public key":
+    fields["public_key"] = None
+header = {1: -35 if spoil == "algorithm" else -1}
+signature = bytes(63) + b"\\1" if spoil == "signature" else bytes(64)
+document = cbor2.dumps([cbor2.dumps(header), {}, cbor2.dumps(fields), signature])
+print(base64.b64encode(document).decode())
+"""
+
+
+def case_documents_that_nobody_signed(python, folder):
+    """QEMU's machine signs nothing: only under the flag that says so, and held against the policy all the same."""
+    def unsign(document, spoil=""):
+        return subprocess.run([python, "-c", UNSIGN, document, spoil], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    (folder / "key").write_bytes(SECRET)
+    with Front(python, folder, {"Statement": [ADMIN, enclave_may()]}) as front:
+        blob = front.seal(folder / "key").stdout.strip()
+        signed = front.ask(ciphertext=blob)["document"]
+        document = unsign(signed)
+        expect_error(front.ask(ciphertext=blob, document=document), "ValidationException", "not ES384")
+    (folder / "document").write_text(document)
+    for flags in ([], ["--root", folder / "nsm/root.pem", "--pcr0", PCR0], ["--at-document-time"]):
+        told = subprocess.run([TMKMS, "nitro", "verify", *flags, folder / "document"], capture_output=True, text=True)
+        assert told.returncode == 1 and "QEMU" in told.stderr and "prove nothing" in told.stderr, told
+    with Front(python, folder, {"Statement": [ADMIN, enclave_may()]}, "--accept-unsigned") as front:
+        blob = front.seal(folder / "key").stdout.strip()
+        # Taken: the answer is for the document's own key, which ended with the process that made it.
+        expect_error(front.ask(ciphertext=blob, document=document), "not for this recipient")
+        assert front.ask(ciphertext=blob)["ok"]  # what is signed is still checked as before
+        for spoil, word in (("algorithm", "not 96 bytes"), ("signature", "not ES384"), ("certificate", "not ES384"),
+                            ("age", "stale"), ("public key", "no public key")):
+            expect_error(front.ask(ciphertext=blob, document=unsign(signed, spoil)), "ValidationException", word)
+        front.policy.write_text(json.dumps({"Statement": [ADMIN, {**enclave_may(), "Condition": {
+            "StringEqualsIgnoreCase": {"kms:RecipientAttestation:ImageSha384": OTHER_PCR}}}]}))
+        expect_error(front.ask(ciphertext=blob, document=document), "AccessDeniedException")
+    said = front.log.read_text()
+    assert "NOBODY SIGNED" in said, said
 
 
 def case_a_replayed_document_opens_for_nobody_else(python, folder):
