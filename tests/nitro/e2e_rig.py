@@ -93,11 +93,14 @@ class Rig:
         self.config = self.folder / "tmkms.toml"
         self.state_file = self.folder / "state.json"
         self.kms_options = list(kms_options)
-        self.enclave = workspace.process("enclave", [SIM, "nitro", "start", "-v", "--vsock-uds", self.uds],
-                                         self.enclave_env(enclave_env))
+        self.enclave = self.make_enclave(enclave_env)
         self.persist = self.parent("persist", ["-p", STATE_PORT, "-s", self.state_file])
         self.proxy = self.parent("proxy", ["-p", NODE_PORT, "-u", self.socket])
         self.kms_proxy = self.kms = None
+
+    def make_enclave(self, environment):
+        return self.workspace.process("enclave", [SIM, "nitro", "start", "-v", "--vsock-uds", self.uds],
+                                      self.enclave_env(environment))
 
     def enclave_env(self, more=None):
         return {"TMKMS_SIM_DIR": str(self.nsm_dir), "TMKMS_SIM_PCR0": PCR0, "TMKMS_SIM_ROLE": ROLE,
@@ -126,12 +129,16 @@ class Rig:
             except OSError:
                 return False
 
-    def start_kms(self):
-        """The front, once the enclave has made its root, and the proxy to it."""
+    def kms_trust(self):
+        """What the KMS is told about who signs attestation documents: the root that the enclave has made."""
         root = self.nsm_dir / "root.pem"
         wait_until("root of the software NSM", START_SECONDS, root.exists, [self.enclave])
+        return ["--nsm-root", root]
+
+    def start_kms(self):
+        """The front and the proxy to it."""
         python = python_tools()
-        argv = [python, ROOT / "tests/kms/kms_front.py", "--dir", self.folder, "--nsm-root", root, "--policy",
+        argv = [python, ROOT / "tests/kms/kms_front.py", "--dir", self.folder, *self.kms_trust(), "--policy",
                 self.policy_file, "--role", ROLE, "--account", ACCOUNT, "--region", REGION, *self.kms_options]
         self.kms = KmsFront("kms", [str(a) for a in argv], self.workspace.logs / "kms.log")
         self.workspace.processes.append(self.kms)
@@ -160,9 +167,12 @@ class Rig:
 
     # ---- KMS ----
 
+    def image_in_policy(self):
+        return ["--pcr0", PCR0]
+
     def set_policy(self, *arguments):
         """The key policy that our command prints, for this image unless arguments say otherwise."""
-        arguments = list(arguments) or ["--pcr0", PCR0]
+        arguments = list(arguments) or self.image_in_policy()
         self.policy_file.write_text(run([chains.BINARY, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE,
                                          *arguments]))
 
