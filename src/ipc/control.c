@@ -38,6 +38,8 @@ static size_t control_size(uint32_t kind)
         [CONTROL_LINK] = CHAIN_ID_MAX + 1,
         [CONTROL_DIAL] = sizeof(struct control_dial),
         [CONTROL_DIALLED] = sizeof(struct control_dialled),
+        [CONTROL_PING] = CHAIN_ID_MAX + 1,
+        [CONTROL_PONG] = CHAIN_ID_MAX + 1,
     };
     size_t known = sizeof sizes / sizeof sizes[0];
     return kind < known && sizes[kind] > 0 ? offsetof(struct control, u) + sizes[kind] : 0;
@@ -67,7 +69,8 @@ static bool validator_is_sound(const struct config_validator *v)
     const struct link_address *a = &v->address;
     return TERMINATED(v->chain_id) && TERMINATED(v->secret_key) && TERMINATED(a->text) &&
            TERMINATED(a->host) && TERMINATED(a->path) && a->kind >= LINK_UNIX &&
-           a->kind <= LINK_VSOCK && v->sealed_n <= sizeof v->sealed && (v->line == WIRE_P1 || v->line == WIRE_P2);
+           a->kind <= LINK_VSOCK && v->sealed_n <= sizeof v->sealed &&
+           (v->line == WIRE_P1 || v->line == WIRE_P2);
 }
 
 static bool control_is_sound(const struct control *c)
@@ -90,6 +93,8 @@ static bool control_is_sound(const struct control *c)
     case CONTROL_IDENTITY:
     case CONTROL_LINK_ASK:
     case CONTROL_LINK:
+    case CONTROL_PING:
+    case CONTROL_PONG:
         return TERMINATED(c->u.chain_id);
     case CONTROL_DOCUMENT:
         return c->u.document.n <= sizeof c->u.document.document;

@@ -38,6 +38,8 @@
  *   signer  -> monitor   LINK_ASK        chain id          the state's link to the parent is gone
  *   monitor -> signer    LINK            chain id          fd: a new one; none: there is none yet
  *
+ *   monitor -> child     PING                              signer and session: does its loop still turn?
+ *   child   -> monitor   PONG
  *   child   -> monitor   FAILED          text              what it could not do; it goes on if it can
  *   monitor -> child     end of file                       the child ends cleanly
  */
@@ -79,6 +81,8 @@ enum control_kind {
     CONTROL_LINK,
     CONTROL_DIAL,
     CONTROL_DIALLED,
+    CONTROL_PING,
+    CONTROL_PONG,
 };
 
 enum { CONTROL_TEXT_MAX = 1024 };

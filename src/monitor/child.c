@@ -63,11 +63,13 @@ bool child_spawn(
         fd_close(&log[0]);
         return err_errno(err, "cannot start a process");
     }
+    uint64_t now = clock_monotonic_us();
     *ret = (struct child){.role = role,
         .pid = pid,
         .control = control[0],
         .log = log[0],
-        .started_us = clock_monotonic_us()};
+        .started_us = now,
+        .heard_us = now};
     return true;
 }
 

@@ -17,6 +17,8 @@ struct child {
     uint64_t log_due_us; /* its lines may wait until then */
     uint64_t log_wait_us;
     uint64_t started_us;
+    uint64_t heard_us; /* when it was started or last answered a PING (health.h) */
+    bool is_asked;     /* a PING is on its way */
 };
 
 extern const struct child CHILD_NONE;

@@ -17,6 +17,7 @@
 #include "ipc/child.h"
 #include "monitor/chains.h"
 #include "monitor/dial.h"
+#include "monitor/health.h"
 #include "monitor/reload.h"
 #include "sandbox/sandbox.h"
 
@@ -85,10 +86,12 @@ static bool ended_err(const struct child *c, struct err *err)
     return err_set(err, "the %s process closed its control socket", c->role + 1);
 }
 
-/* What a child says unasked: a failure in words, or that it needs a connection. */
-static void take_unasked(struct monitor *m, const struct child *from, const struct control *msg)
+/* What a child says unasked: that it lives, a failure in words, or that it needs a connection. */
+static void take_unasked(struct monitor *m, struct child *from, const struct control *msg)
 {
-    if (msg->kind == CONTROL_FAILED)
+    if (msg->kind == CONTROL_PONG)
+        health_heard(from);
+    else if (msg->kind == CONTROL_FAILED)
         log_line(LOG_ERROR, log_name, "%s", msg->u.text);
     else if (msg->kind == CONTROL_LINK_ASK && from == &m->signer && m->source->give_link != NULL)
         m->source->give_link(m, msg->u.chain_id);
@@ -135,7 +138,7 @@ void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int time
     };
     for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
         p[OWN + i] = extra[i];
-    poll(p, OWN + extra_n, timeout_ms);
+    poll(p, OWN + extra_n, health_timeout_ms(m, timeout_ms));
     for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
         extra[i].revents = p[OWN + i].revents;
     if (p[1].revents != 0 && !child_forward_log(&m->signer))
@@ -148,6 +151,7 @@ void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int time
         hear(m, &m->signer);
     if (p[4].revents != 0 && m->awaited != &m->session)
         hear(m, &m->session);
+    health_turn(m);
 }
 
 /* Nobody who waits here may wait for ever: one that takes nothing would hold all the others. */
@@ -335,6 +339,7 @@ void core_stop(struct monitor *m)
     for (size_t i = 0; i < m->chains_n; i++)
         fd_close(&m->chains[i].lock);
     fd_close(&m->signals);
+    notify_close(&m->notify);
     free(m->chains);
     config_free(&m->config);
 }
@@ -343,6 +348,7 @@ bool core_start(struct monitor *m, struct err *err)
 {
     m->signals = -1;
     m->signer = m->session = CHILD_NONE;
+    m->notify = NOTIFY_NONE;
     raise_descriptor_limit();
     m->chains = calloc(CONFIG_CHAINS_MAX, sizeof *m->chains);
     if (m->chains == NULL)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/notify.h"
 #include "config/config.h"
 #include "ipc/control.h"
 #include "monitor/child.h"
@@ -41,6 +42,7 @@ struct monitor {
     size_t chains_n;
     struct child signer;
     struct child session;
+    struct notify notify;        /* the service manager, if there is one */
     const struct child *awaited; /* whose next message somebody waits for, NULL: nobody does */
     int signals;                 /* signalfd */
     bool stopping;               /* SIGTERM or SIGINT was seen */
@@ -56,9 +58,9 @@ void core_stop(struct monitor *m);
 /* core_check_descriptors: whether the limit of open files suffices for the configuration. */
 bool core_check_descriptors(const struct config *config, struct err *err) ATTR_MUST_USE;
 
-/* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals, and hears
- * what the children say unasked: whoever waits in the monitor waits here. extra: more descriptors to
- * wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
+/* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals, hears what the
+ * children say unasked, and feeds the watchdog: whoever waits in the monitor waits here. extra: more descriptors
+ * to wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
 enum { CORE_EXTRA_MAX = 32 };
 void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms);
 

@@ -148,7 +148,7 @@ static void add_validators(struct monitor *m, struct config *next)
     next->validators_n = kept;
 }
 
-void reload_config(struct monitor *m)
+bool reload_config(struct monitor *m)
 {
     struct config next;
     struct problems problems = {0};
@@ -159,15 +159,15 @@ void reload_config(struct monitor *m)
             problems.list[i].text);
     problems_free(&problems);
     if (!ok && m->stopping)
-        return;
+        return false;
     if (!ok) {
         log_line(LOG_ERROR, log_name,
             "reload refused; everything goes on as before (`tmkms check` shows what is wrong)");
-        return;
+        return false;
     }
     if (!keeps_keys(m, &next)) {
         config_free(&next);
-        return;
+        return false;
     }
     drop_validators(m, &next);
     drop_chains(m, &next);
@@ -177,4 +177,5 @@ void reload_config(struct monitor *m)
     m->config = next;
     log_line(LOG_INFO, log_name, "reloaded: %zu chains, %zu validators", m->chains_n,
         m->config.validators_n);
+    return true;
 }

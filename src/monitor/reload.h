@@ -6,9 +6,9 @@
 
 /* reload_config reads the configuration again and adds, changes and drops chains and validators;
  * connections of what did not change are not touched. A configuration with errors, or one that
- * changes the key or the state file of a running chain, changes nothing. What cannot be added is
- * logged and left out. */
-void reload_config(struct monitor *m);
+ * changes the key or the state file of a running chain, changes nothing: false, and it is logged why. What cannot be
+ * added is logged and left out. */
+bool reload_config(struct monitor *m) ATTR_MUST_USE;
 
 /* reload_add_validator opens the identity key and hands the validator to the session; whether that
  * lives is not looked at (reload_confirm_session does). */

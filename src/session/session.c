@@ -182,6 +182,12 @@ static void validator_drop(struct session *s, const struct config_validator *con
 
 /* ---- what the monitor says ---- */
 
+static void answer_ping(const struct session *s)
+{
+    struct control pong = {.kind = CONTROL_PONG};
+    (void)!control_send(s->control_fd, &pong, NULL, 0);
+}
+
 static void handle(struct session *s, const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n)
 {
     if (msg->kind == CONTROL_CHAIN_ADD_S && fds_n == 1)
@@ -194,6 +200,8 @@ static void handle(struct session *s, const struct control *msg, int fds[FD_PASS
         validator_drop(s, &msg->u.validator);
     else if (msg->kind == CONTROL_DIALLED)
         dialled(s, &msg->u.dialled, &fds[0]);
+    else if (msg->kind == CONTROL_PING)
+        answer_ping(s);
     else if (msg->kind == CONTROL_END)
         (void)!control_send(s->control_fd, msg, NULL, 0); /* all before it has been taken in */
     else

@@ -484,6 +484,13 @@ static bool answer_keygen(const struct control_keygen *keygen, struct err *err)
                err_errno(err, "cannot answer the monitor"));
 }
 
+static bool answer_ping(struct err *err)
+{
+    struct control msg = {.kind = CONTROL_PONG};
+    return control_send(CHILD_FD_CONTROL, &msg, NULL, 0) ||
+           err_errno(err, "cannot answer the monitor");
+}
+
 /* false: what was asked could not be done. That is reported; whether it ends the program is the monitor's choice. */
 static bool handle(const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n, struct err *err)
 {
@@ -499,6 +506,8 @@ static bool handle(const struct control *msg, int fds[FD_PASS_MAX], size_t fds_n
         return answer_identity(&msg->u.sealed, err);
     if (msg->kind == CONTROL_KEYGEN)
         return answer_keygen(&msg->u.keygen, err);
+    if (msg->kind == CONTROL_PING)
+        return answer_ping(err);
     if (msg->kind == CONTROL_CHAIN_UPDATE)
         chain_update(&msg->u.chain);
     else if (msg->kind == CONTROL_CHANNEL && fds_n == 1)

@@ -16,49 +16,12 @@
 
 #include "base/clock.h"
 #include "base/notify.h"
-#include "folder.h"
+#include "manager.h"
 
-/* ---- a manager ---- */
-
-struct manager {
-    char folder[32];
-    char name[108];
-    int socket;
-};
-
-static void manager_start(struct manager *m, bool is_abstract)
+/* Datagrams are there when the send returned. */
+static const char *heard(struct manager *m)
 {
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    snprintf(m->folder, sizeof m->folder, "/tmp/tmkms-notify-XXXXXX");
-    assert_non_null(mkdtemp(m->folder));
-    if (is_abstract)
-        snprintf(m->name, sizeof m->name, "@tmkms-test-notify-%d", (int)getpid());
-    else
-        snprintf(m->name, sizeof m->name, "%s/notify", m->folder);
-    memcpy(at.sun_path, m->name, strlen(m->name));
-    socklen_t len =
-        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(m->name) + !is_abstract);
-    if (is_abstract)
-        at.sun_path[0] = '\0';
-    m->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_int_equal(bind(m->socket, (struct sockaddr *)&at, len), 0);
-    setenv("NOTIFY_SOCKET", m->name, 1);
-}
-
-static void manager_stop(struct manager *m)
-{
-    close(m->socket);
-    folder_remove(m->folder);
-}
-
-/* The next message, "" when there is none: datagrams are there when the send returned. */
-static const char *heard(const struct manager *m)
-{
-    static char text[1024];
-    ssize_t n = recv(m->socket, text, sizeof text - 1, 0);
-    assert_true(n >= 0 || errno == EAGAIN);
-    text[n > 0 ? n : 0] = '\0';
-    return text;
+    return manager_hears(m, 0);
 }
 
 static int set_up(void **state)
