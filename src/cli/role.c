@@ -6,6 +6,7 @@
 #include "enclave/push_child.h"
 #include "fetch/fetch.h"
 #include "monitor/config_child.h"
+#include "parent/keeper.h"
 #include "session/session.h"
 #include "signer/signer.h"
 
@@ -23,6 +24,8 @@ int role_run(int argc, char **argv)
         return config_child_main(argc > 3 ? argv[3] : "tmkms.toml");
     if (strcmp(argv[1], "@fetch") == 0)
         return fetch_main();
+    if (strcmp(argv[1], "@keeper") == 0)
+        return keeper_main();
     if (strcmp(argv[1], "@push") == 0)
         return push_child_main(argc > 3 ? argv[3] : "");
     return -1;

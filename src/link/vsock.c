@@ -285,6 +285,12 @@ bool vsock_greet(const struct vsock *v, int fd, uint32_t port, struct err *err)
     return v->uds[0] == '\0' || greet(fd, port, err);
 }
 
+bool vsock_guest_is_free(const struct vsock *v, struct err *err)
+{
+    struct place at = place_of_path(v->uds, "");
+    return is_free(&at, err);
+}
+
 uint32_t vsock_peer_cid(int fd)
 {
     struct sockaddr_vm peer;

@@ -48,6 +48,9 @@ int vsock_dial_guest(
 /* vsock_listen_parent listens where enclaves reach the parent's port (CID any, or PATH_P; a stale
  * socket file that nobody listens on is replaced, a live one is an error). Non-blocking. */
 int vsock_listen_parent(const struct vsock *v, uint32_t port, struct err *err);
+/* vsock_guest_is_free: does nobody listen at the stand-in's PATH? It connects to find out; a stale
+ * socket file is free. */
+bool vsock_guest_is_free(const struct vsock *v, struct err *err) ATTR_MUST_USE;
 /* The CID of the peer of an accepted connection; with the stand-in 0. */
 uint32_t vsock_peer_cid(int fd);
 
