@@ -134,17 +134,19 @@ static bool start_signer(struct guest *g, struct err *err)
                err_errno(err, "cannot reach the signer process"));
 }
 
-static bool start(struct guest *g, const struct guest_options *options, struct err *err)
+static bool start(struct guest *g, struct err *err)
 {
     if (!core_start(&g->m, err) || !crypto_start(err))
         return false;
     /* The children find the other side of vsock the same way. */
-    if (g->vsock.uds[0] != '\0' && setenv("TMKMS_VSOCK_UDS", g->vsock.uds, 1) != 0)
-        return err_errno(err, "cannot set the environment");
-    g->nsm = nsm_open(err);
+    if (!vsock_export(&g->vsock, err))
+        return false;
+    if (g->nsm < 0)
+        g->nsm = nsm_open(err);
     if (g->nsm < 0 || !start_signer(g, err))
         return false;
-    g->listener = vsock_listen_guest(&g->vsock, options->port, err);
+    if (g->listener < 0)
+        g->listener = vsock_listen_guest(&g->vsock, g->port, err);
     return g->listener >= 0 && sandbox_enter(SANDBOX_MONITOR, err);
 }
 
@@ -155,12 +157,13 @@ int guest_run(const struct guest_options *options)
     g = (struct guest){.m = {.source = &guest_source},
         .vsock = options->vsock,
         .port = options->port,
-        .nsm = -1,
-        .listener = -1};
+        .nsm = options->nsm > 0 ? options->nsm : -1,
+        .listener = options->listener > 0 ? options->listener : -1,
+        .told_log_port = options->log_port};
     for (int i = 0; i < GUEST_PUSHES_MAX; i++)
         g.pushes[i].child = CHILD_NONE;
     int code = EXIT_FAILURE;
-    if (start(&g, options, &err)) {
+    if (start(&g, &err)) {
         log_line(LOG_INFO, log_name, "waiting for the config on vsock port %u", options->port);
         code = run_loop(&g);
     } else {

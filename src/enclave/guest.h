@@ -12,6 +12,9 @@
 struct guest_options {
     struct vsock vsock;
     uint32_t port; /* where configs are pushed to */
+    /* What whoever starts it has opened already, and learns; 0 and NULL: nothing. The descriptors are taken over. */
+    int nsm, listener;
+    _Atomic uint32_t *log_port; /* gets the log port of the config */
 };
 
 /* guest_run: until SIGTERM or a fatal error; the exit code. What goes wrong is logged. */

@@ -29,6 +29,7 @@ struct guest {
     uint8_t measured[MEASURED_LEN], pcr16[MEASURED_LEN];
     bool is_ready; /* keys unsealed, states open, session runs */
     uint32_t log_port;
+    _Atomic uint32_t *told_log_port; /* NULL: nobody wants to know */
     uint64_t log_due_us;
 };
 

@@ -103,6 +103,8 @@ static void take_settings(struct guest *g, struct pushed *p)
 {
     g->credentials = p->credentials;
     g->log_port = p->head.log_vsock_port;
+    if (g->told_log_port != NULL)
+        *g->told_log_port = g->log_port;
     log_set_level(p->head.is_verbose ? LOG_DEBUG : LOG_INFO);
 }
 

@@ -46,9 +46,20 @@ bool vsock_from(struct vsock *ret, const char *uds_option, struct err *err)
         return err_set(err,
             "the path of the stand-in for vsock has more than %d characters: %.100s",
             VSOCK_PATH_MAX - 1, path);
+    const char *cid = getenv("TMKMS_VSOCK_PARENT_CID");
     memset(ret, 0, sizeof *ret);
     memcpy(ret->uds, path, strlen(path));
+    ret->parent_cid = cid != NULL ? (uint32_t)strtoul(cid, NULL, 10) : 0;
     return true;
+}
+
+bool vsock_export(const struct vsock *v, struct err *err)
+{
+    char cid[16];
+    snprintf(cid, sizeof cid, "%" PRIu32, v->parent_cid);
+    return (setenv("TMKMS_VSOCK_UDS", v->uds, 1) == 0 &&
+               setenv("TMKMS_VSOCK_PARENT_CID", cid, 1) == 0) ||
+           err_errno(err, "cannot set the environment");
 }
 
 /* ---- addresses ---- */
@@ -84,6 +95,11 @@ static struct place place_of_parent(const struct vsock *v, uint32_t port, uint32
         return place_of_vsock(cid, port);
     snprintf(suffix, sizeof suffix, "_%" PRIu32, port);
     return place_of_path(v->uds, suffix);
+}
+
+static struct place place_seen_from_guest(const struct vsock *v, uint32_t port)
+{
+    return place_of_parent(v, port, v->parent_cid != 0 ? v->parent_cid : VSOCK_CID_PARENT);
 }
 
 static int socket_for(const struct place *to, int flags, struct err *err)
@@ -136,13 +152,13 @@ static int dial(const struct place *to, uint64_t deadline_us, struct err *err)
 
 int vsock_dial_parent(const struct vsock *v, uint32_t port, uint64_t deadline_us, struct err *err)
 {
-    struct place to = place_of_parent(v, port, VSOCK_CID_PARENT);
+    struct place to = place_seen_from_guest(v, port);
     return dial(&to, deadline_us, err);
 }
 
 int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *err)
 {
-    struct place to = place_of_parent(v, port, VSOCK_CID_PARENT);
+    struct place to = place_seen_from_guest(v, port);
     int fd = socket_for(&to, SOCK_NONBLOCK, err);
     if (fd >= 0 && connect(fd, &to.address.any, to.address_n) != 0 && errno != EINPROGRESS) {
         err_errno(err, "cannot connect to %s", to.words);

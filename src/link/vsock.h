@@ -18,10 +18,13 @@ enum { VSOCK_PATH_MAX = 92, VSOCK_CID_PARENT = 3, VSOCK_CID_ANY = -1 };
 /* How this process reaches the other side; plain data. */
 struct vsock {
     char uds[VSOCK_PATH_MAX]; /* "": AF_VSOCK */
+    uint32_t parent_cid;      /* 0: VSOCK_CID_PARENT; QEMU's parent is another */
 };
 
-/* vsock_from takes the path of --vsock-uds, else $TMKMS_VSOCK_UDS, else AF_VSOCK. */
+/* vsock_from takes the path of --vsock-uds, else $TMKMS_VSOCK_UDS, else AF_VSOCK; and the parent's CID of
+ * $TMKMS_VSOCK_PARENT_CID. vsock_export sets both variables for the processes that are started from here. */
 bool vsock_from(struct vsock *ret, const char *uds_option, struct err *err) ATTR_MUST_USE;
+bool vsock_export(const struct vsock *v, struct err *err) ATTR_MUST_USE;
 
 /* ---- inside the enclave ---- */
 
