@@ -19,6 +19,13 @@ _tmkms_nitro() {
     verify) words="$registers --accept-debug --root --nonce --max-age --at-document-time" ;;
     measure-config) words='--config' ;;
     kms-policy) words='--account --role --eif --pcr0 --pcr1 --pcr2 --pcr8 --instance --config --admin --debug' ;;
+    build-enclave)
+        words='--kernel --init --cmdline --debug --name --version --metadata --signing-certificate --private-key --output-file'
+        ;;
+    describe-eif) words='--eif-path' ;;
+    verify-build) words='--kernel --init --cmdline --debug' ;;
+    sign-eif) words='--eif-path --signing-certificate --private-key' ;;
+    pcr) words='--input --signing-certificate' ;;
     pcr3 | pcr4) ;;
     *) return ;;
     esac
@@ -52,7 +59,8 @@ _tmkms_values() {
     --type,* | -t,*) words='consensus account' ;;
     --networks,* | -n,*) words='cosmoshub irishub sentinelhub osmosis core' ;;
     -c,* | --config,* | --state-file,* | --key,* | -s,* | --statefile,* | -u,* | --uds,* | --eif,* | --root,* | \
-        --kms-root,* | -o,* | --output,* | --vsock-uds,*) ;; # files
+        --kms-root,* | -o,* | --output,* | --vsock-uds,* | --kernel,* | --init,* | --metadata,* | --output-file,* | \
+        --eif-path,* | --signing-certificate,* | --private-key,* | --input,*) ;; # files
     *) return 1 ;;
     esac
 }
@@ -67,7 +75,7 @@ _tmkms() {
     2,state) words='init show import export repair help --help' ;;
     2,nitro)
         words='start push-config persist proxy kms-proxy logs seal keygen attest verify measure-config kms-policy'
-        words+=' pcr3 pcr4 help --help'
+        words+=' build-enclave describe-eif verify-build sign-eif pcr pcr3 pcr4 help --help'
         ;;
     *) _tmkms_values "$previous" "$command" || _tmkms_options "$command" "$sub" ;;
     esac

@@ -6,10 +6,10 @@
 
 #include "nitro/attestation_chain.h"
 #include "nitro/cbor.h"
+#include "nitro/cose.h"
 #include "nitro/pcr.h"
 
 enum {
-    COSE_SIGN1_TAG = 18,
     MODULE_ID_MAX = 255,
     CERTIFICATE_MAX = 1024,
     OPTIONAL_MAX = 1024, /* public_key, user_data, nonce */

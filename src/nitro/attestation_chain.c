@@ -5,16 +5,14 @@
 #include <string.h>
 #include <time.h>
 
-#include <openssl/ec.h>
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include "nitro/cbor.h"
+#include "nitro/cose.h"
 
-enum { ES384_HALF = 48, NAME_MAX_LEN = 128 };
+enum { NAME_MAX_LEN = 128 };
 
 void time_text(int64_t seconds, char out[TIME_TEXT_LEN])
 {
@@ -75,12 +73,9 @@ bool attestation_root_from_pem(
 
 static bool key_is_p384(X509 *cert)
 {
-    char group[32] = "";
-    size_t n = 0;
     EVP_PKEY *key = X509_get0_pubkey(cert);
-    return key != NULL && EVP_PKEY_is_a(key, "EC") &&
-           EVP_PKEY_get_group_name(key, group, sizeof group, &n) == 1 &&
-           strcmp(group, SN_secp384r1) == 0;
+    const struct cose_algorithm *algorithm = key != NULL ? cose_algorithm_of(key) : NULL;
+    return algorithm != NULL && strcmp(algorithm->group, SN_secp384r1) == 0;
 }
 
 /* OpenSSL checks CA flags and key usages where the extensions are there; here they must be. */
@@ -227,46 +222,10 @@ EVP_PKEY *attestation_chain_verify(
 
 /* ---- the signature --------------------------------------------------------------- */
 
-/* COSE has r and s as 48 bytes each, OpenSSL wants them in DER. */
-static int der_of(struct bytes signature, uint8_t **ret)
-{
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(signature.p, ES384_HALF, NULL);
-    BIGNUM *s = BN_bin2bn(signature.p + ES384_HALF, ES384_HALF, NULL);
-    int n = -1;
-    if (sig != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(sig, r, s) == 1) {
-        n = i2d_ECDSA_SIG(sig, ret); /* r and s are the sig's now */
-    } else {
-        BN_free(r);
-        BN_free(s);
-    }
-    ECDSA_SIG_free(sig);
-    return n;
-}
-
 bool attestation_signature_verify(const struct attestation *a, EVP_PKEY *key)
 {
-    uint8_t begin[64];
-    uint8_t *der = NULL;
-    struct writer w = writer_of(begin, sizeof begin);
-    if (a->signature.n != (size_t)2 * ES384_HALF)
-        return false;
-    /* ["Signature1", protected, no external data, payload]: the payload's own head only, its bytes
-     * are hashed where they lie. */
-    cbor_write_array(&w, 4);
-    cbor_write_text(&w, "Signature1");
-    cbor_write_bytes(&w, a->protected_header);
-    cbor_write_bytes(&w, (struct bytes){0});
-    cbor_write_bytes_head(&w, a->payload.n);
-    int der_n = der_of(a->signature, &der);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = !w.bad && der_n > 0 && ctx != NULL &&
-              EVP_DigestVerifyInit(ctx, NULL, EVP_sha384(), NULL, key) == 1 &&
-              EVP_DigestVerifyUpdate(ctx, begin, w.n) == 1 &&
-              EVP_DigestVerifyUpdate(ctx, a->payload.p, a->payload.n) == 1 &&
-              EVP_DigestVerifyFinal(ctx, der, (size_t)der_n) == 1;
-    EVP_MD_CTX_free(ctx);
-    OPENSSL_free(der);
-    ERR_clear_error();
-    return ok;
+    const struct cose_algorithm *algorithm = cose_algorithm_of(key);
+    const struct cose_sign1 message = {
+        .header = a->protected_header, .payload = a->payload, .signature = a->signature};
+    return algorithm != NULL && cose_verify(&message, key, algorithm);
 }

@@ -1,6 +1,7 @@
 #include "nitro/eif.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,7 +12,7 @@
 #include "nitro/cbor.h"
 #include "nitro/pcr.h"
 
-enum { CRC_AT = EIF_HEADER_LEN - 4, FLAG_AARCH64 = 1, CERTIFICATE_PEM_MAX = 16384 };
+enum { CRC_AT = EIF_HEADER_LEN - 4, MEMORY_MIN_MIB = 64 };
 
 /* ---- CRC-32 (ISO-HDLC), over everything but itself ------------------------------------ */
 
@@ -25,7 +26,7 @@ static void make_table(uint32_t table[256])
     }
 }
 
-static uint32_t crc_of(struct bytes file)
+uint32_t eif_crc(struct bytes file)
 {
     uint32_t table[256], crc = ~0u;
     make_table(table);
@@ -72,7 +73,7 @@ static bool read_header(struct header *h, struct reader *r, struct err *err)
     if (version != EIF_VERSION)
         return err_set(err, "the enclave image has version %u, only %d is known", (unsigned)version,
             EIF_VERSION);
-    if ((h->flags & ~(uint64_t)FLAG_AARCH64) != 0 || reserved != 0 || unused != 0)
+    if ((h->flags & ~(uint64_t)EIF_FLAG_AARCH64) != 0 || reserved != 0 || unused != 0)
         return err_set(err, "the header of the enclave image has bits that nobody knows");
     if (h->sections_n < 2 || h->sections_n > EIF_SECTIONS_MAX)
         return err_set(
@@ -120,10 +121,19 @@ static bool read_section(struct eif *eif, const struct header *h, size_t i, stru
 {
     size_t at = file_n - r->n;
     uint64_t type = read_be(r, 2), flags = read_be(r, 2), size = read_be(r, 8);
-    if (r->bad || h->offsets[i] != at || h->sizes[i] != size || flags != 0)
+    if (h->offsets[i] != at)
+        return err_set(err,
+            "section %zu of the enclave image begins at byte %" PRIu64 " and not at %zu, where %s "
+            "ends: sections overlap or leave a gap",
+            i, h->offsets[i], at, i == 0 ? "the header" : "the one before");
+    if (r->bad)
+        return err_set(err, "section %zu of the enclave image is cut short", i);
+    if (h->sizes[i] != size || flags != 0)
         return err_set(err, "section %zu of the enclave image is not as the table says", i);
     if (size > r->n)
-        return err_set(err, "section %zu of the enclave image is cut short", i);
+        return err_set(err,
+            "section %zu of the enclave image is cut short: %zu of %" PRIu64 " bytes", i, r->n,
+            size);
     return take_section(eif, type, read_bytes(r, (size_t)size), err);
 }
 
@@ -145,23 +155,41 @@ static bool check_complete(
     return true;
 }
 
-bool eif_parse(struct eif *ret, struct bytes file, struct err *err)
+bool eif_read(struct eif *ret, struct bytes file, bool *ret_crc_is_right, struct err *err)
 {
     struct eif eif = {0};
     struct header h = {0};
     struct reader r = reader_of(file);
     if (!read_header(&h, &r, err))
         return false;
-    eif.is_aarch64 = (h.flags & FLAG_AARCH64) != 0;
+    eif.is_aarch64 = (h.flags & EIF_FLAG_AARCH64) != 0;
     for (size_t i = 0; i < h.sections_n; i++)
         if (!read_section(&eif, &h, i, &r, file.n, err))
             return false;
     if (!check_complete(&eif, &h, &r, err))
         return false;
-    if (crc_of(file) != h.crc)
+    *ret_crc_is_right = eif_crc(file) == h.crc;
+    *ret = eif;
+    return true;
+}
+
+bool eif_parse(struct eif *ret, struct bytes file, struct err *err)
+{
+    struct eif eif;
+    bool crc_is_right = false;
+    if (!eif_read(&eif, file, &crc_is_right, err))
+        return false;
+    if (!crc_is_right)
         return err_set(err, "the enclave image is damaged: its CRC is wrong");
     *ret = eif;
     return true;
+}
+
+uint32_t eif_memory_mib(size_t file_n)
+{
+    const uint64_t mib = 1u << 20;
+    uint64_t needed = ((uint64_t)file_n * 4 + mib - 1) / mib;
+    return needed < MEMORY_MIN_MIB ? MEMORY_MIN_MIB : (uint32_t)needed;
 }
 
 /* ---- registers ----------------------------------------------------------------------- */
@@ -173,34 +201,54 @@ static void measure_parts(const struct bytes *parts, size_t n, uint8_t ret[PCR_L
     pcr_extend_zero(bytes_of(hash, sizeof hash), ret);
 }
 
-/* The signature section is a list of maps; the first one signs PCR0. Its certificate is PEM. */
-static bool read_certificate(struct bytes section, uint8_t *pem, size_t *ret_n)
+void eif_certificate_measure(struct bytes der, uint8_t ret[PCR_LEN])
 {
+    measure_parts(&der, 1, ret);
+}
+
+/* Strings are byte strings or, as the reference writes them, lists of numbers. */
+static void read_signature(
+    struct reader *r, uint8_t *pem, size_t *ret_pem_n, struct eif_signature *ret)
+{
+    struct cbor_list map = cbor_read_map(r);
+    while (cbor_more(r, &map)) {
+        struct bytes name = cbor_read_text(r);
+        if (bytes_equal(name, bytes_of_text("signing_certificate")))
+            *ret_pem_n = cbor_read_octets(r, pem, EIF_CERTIFICATE_MAX);
+        else if (bytes_equal(name, bytes_of_text("signature")))
+            ret->cose_n = cbor_read_octets(r, ret->cose, EIF_COSE_MAX);
+        else
+            cbor_skip(r);
+    }
+}
+
+/* The section is a list of maps, of which the first one signs PCR0 and the others mean nothing. */
+bool eif_signature_parse(struct eif_signature *ret, struct bytes section, struct err *err)
+{
+    uint8_t pem[EIF_CERTIFICATE_MAX];
+    size_t pem_n = 0;
     struct reader r = reader_of(section);
     struct cbor_list list = cbor_read_array(&r);
+    ret->certificate_n = ret->cose_n = 0;
     if (!cbor_more(&r, &list))
-        return false;
-    struct cbor_list map = cbor_read_map(&r);
-    while (cbor_more(&r, &map)) {
-        if (bytes_equal(cbor_read_text(&r), bytes_of_text("signing_certificate"))) {
-            *ret_n = cbor_read_octets(&r, pem, CERTIFICATE_PEM_MAX);
-            return !r.bad;
-        }
+        return err_set(err, "the signature section of the enclave image is empty or damaged");
+    read_signature(&r, pem, &pem_n, ret);
+    while (cbor_more(&r, &list))
         cbor_skip(&r);
-    }
-    return false;
+    if (!reader_done(&r))
+        return err_set(err, "the signature of the enclave image cannot be read");
+    if (!attestation_root_from_pem(bytes_of(pem, pem_n), ret->certificate, sizeof ret->certificate,
+            &ret->certificate_n, err))
+        return err_prefix(err, "the signature of the enclave image");
+    return true;
 }
 
 static bool measure_signer(struct bytes section, uint8_t ret[PCR_LEN], struct err *err)
 {
-    uint8_t pem[CERTIFICATE_PEM_MAX], der[CERTIFICATE_PEM_MAX];
-    size_t pem_n = 0, der_n = 0;
-    if (!read_certificate(section, pem, &pem_n))
-        return err_set(err, "the signature of the enclave image cannot be read");
-    if (!attestation_root_from_pem(bytes_of(pem, pem_n), der, sizeof der, &der_n, err))
-        return err_prefix(err, "the signature of the enclave image");
-    const struct bytes part = bytes_of(der, der_n);
-    measure_parts(&part, 1, ret);
+    struct eif_signature signature;
+    if (!eif_signature_parse(&signature, section, err))
+        return false;
+    eif_certificate_measure(bytes_of(signature.certificate, signature.certificate_n), ret);
     return true;
 }
 
@@ -223,18 +271,32 @@ bool eif_measure(const struct eif *eif, struct eif_pcrs *ret, struct err *err)
 
 /* ---- files --------------------------------------------------------------------------- */
 
-bool eif_file_open(struct eif_file *ret, const char *path, struct err *err)
+bool eif_part_open(struct eif_file *ret, const char *path, struct err *err)
 {
     struct stat st;
     int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0)
         return err_errno(err, "cannot open %s", path);
-    if (!S_ISREG(st.st_mode) || st.st_size < EIF_HEADER_LEN)
-        return err_set(err, "%s is not an enclave image (EIF)", path);
+    if (!S_ISREG(st.st_mode) || st.st_size == 0)
+        return err_set(
+            err, "%s is %s", path, S_ISREG(st.st_mode) ? "an empty file" : "not a regular file");
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED)
         return err_errno(err, "cannot read %s", path);
     ret->content = bytes_of(p, (size_t)st.st_size);
+    return true;
+}
+
+bool eif_file_open(struct eif_file *ret, const char *path, struct err *err)
+{
+    struct eif_file file = {0};
+    if (!eif_part_open(&file, path, err))
+        return false;
+    if (file.content.n < EIF_HEADER_LEN) {
+        eif_file_close(&file);
+        return err_set(err, "%s is not an enclave image (EIF)", path);
+    }
+    *ret = file;
     return true;
 }
 

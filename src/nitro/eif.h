@@ -18,6 +18,10 @@ enum {
     EIF_SECTIONS_MAX = 32,
     EIF_SECTION_HEADER_LEN = 12,
     EIF_SIGNATURE_MAX = 32768,
+    EIF_RAMDISKS_MAX = EIF_SECTIONS_MAX - 4, /* beside one of each other type */
+    EIF_FLAG_AARCH64 = 1,
+    EIF_CERTIFICATE_MAX = 16384, /* in DER as well as in PEM */
+    EIF_COSE_MAX = 4096,
 };
 
 enum eif_section_type {
@@ -40,6 +44,15 @@ struct eif {
 
 /* eif_parse checks every field of the headers, that the sections fill the file without a gap, and the CRC. */
 bool eif_parse(struct eif *ret, struct bytes file, struct err *err) ATTR_MUST_USE;
+/* eif_read does the same but for the CRC, of which it only says whether it is right: to describe a damaged image. */
+bool eif_read(
+    struct eif *ret, struct bytes file, bool *ret_crc_is_right, struct err *err) ATTR_MUST_USE;
+
+/* CRC-32 (ISO-HDLC) of a whole image, without its own four bytes. */
+uint32_t eif_crc(struct bytes file);
+
+/* What the hypervisor demands for an image of so many bytes: four times the file; and what we need at least. */
+uint32_t eif_memory_mib(size_t file_n);
 
 /* PCR0 (kernel, command line, every ramdisk), PCR1 (kernel, command line, first ramdisk), PCR2 (the other ramdisks)
  * and, for a signed image, PCR8 (its certificate). */
@@ -48,12 +61,25 @@ struct eif_pcrs {
     uint8_t values[9][PCR_LEN];
 };
 bool eif_measure(const struct eif *eif, struct eif_pcrs *ret, struct err *err) ATTR_MUST_USE;
+/* PCR8 of images that are signed with the certificate (DER). */
+void eif_certificate_measure(struct bytes der, uint8_t ret[PCR_LEN]);
 
-/* A whole file, mapped. Zero-initialised: none. */
+/* What the signature section says of PCR0. The certificate, in DER, is measured as PCR8; the COSE_Sign1 message is not
+ * looked at here (eif_sign.h checks it). */
+struct eif_signature {
+    uint8_t certificate[EIF_CERTIFICATE_MAX], cose[EIF_COSE_MAX];
+    size_t certificate_n, cose_n;
+};
+bool eif_signature_parse(
+    struct eif_signature *ret, struct bytes section, struct err *err) ATTR_MUST_USE;
+
+/* A whole image file, mapped. Zero-initialised: none. */
 struct eif_file {
     struct bytes content;
 };
 bool eif_file_open(struct eif_file *ret, const char *path, struct err *err) ATTR_MUST_USE;
+/* The same for what an image is made of: any file that is not empty. */
+bool eif_part_open(struct eif_file *ret, const char *path, struct err *err) ATTR_MUST_USE;
 void eif_file_close(struct eif_file *file);
 
 #endif

@@ -13,7 +13,7 @@
 #include "nitro/cbor.h"
 #include "nitro/document.h"
 #include "nitro/eif.h"
-#include "nitro/image.h"
+#include "nitro/golden_image.h"
 #include "nitro/pcr.h"
 #include "run.h"
 

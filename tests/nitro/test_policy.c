@@ -11,7 +11,7 @@
 #include <jansson.h>
 
 #include "base/fd.h"
-#include "nitro/image.h"
+#include "nitro/golden_image.h"
 #include "nitro/pcr.h"
 #include "run.h"
 

@@ -1,6 +1,6 @@
-/* image: enclave images of the reference's golden vectors, written from the description of the format. */
-#ifndef TMKMS_TESTS_NITRO_IMAGE_H
-#define TMKMS_TESTS_NITRO_IMAGE_H
+/* golden_image: enclave images of the reference's golden vectors, written from the description of the format. */
+#ifndef TMKMS_TESTS_NITRO_GOLDEN_IMAGE_H
+#define TMKMS_TESTS_NITRO_GOLDEN_IMAGE_H
 
 #include "nitro/image_seal.h"
 #include "vectors.h"
