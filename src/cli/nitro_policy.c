@@ -99,11 +99,11 @@ static const struct {
     unsigned index;
 } registers[] = {
     {"pcr0", "PCR0", 0}, {"pcr1", "PCR1", 1}, {"pcr2", "PCR2", 2}, {"pcr8", "PCR8", 8}};
-enum { REGISTERS_N = sizeof registers / sizeof registers[0] };
+enum { REGISTERS_N = sizeof registers / sizeof registers[0], IMAGES_MAX = 2 };
 
 struct policy_args {
-    const char *account, *role, *eif, *instance, *config, *admin;
-    const char *pcrs[REGISTERS_N];
+    const char *account, *role, *instance, *config, *admin;
+    struct command_values eifs, pcrs[REGISTERS_N]; /* a second one: of the other image */
     bool is_debug;
 };
 
@@ -113,7 +113,18 @@ static void take(struct policy_request *q, unsigned i, const uint8_t pcr[PCR_LEN
     q->pcrs_present |= 1u << i;
 }
 
-static bool take_image(struct policy_request *q, const char *path, struct err *err)
+/* A register of an image, which may be the second. */
+static void take_of(struct policy_request *q, size_t image, unsigned i, const uint8_t pcr[PCR_LEN])
+{
+    if (image == 0) {
+        take(q, i, pcr);
+        return;
+    }
+    memcpy(q->other[i], pcr, PCR_LEN);
+    q->other_present |= 1u << i;
+}
+
+static bool take_image(struct policy_request *q, size_t image, const char *path, struct err *err)
 {
     struct eif_file file = {0};
     struct eif eif;
@@ -126,7 +137,23 @@ static bool take_image(struct policy_request *q, const char *path, struct err *e
         return err_prefix(err, "%s", path);
     for (unsigned i = 0; i < sizeof pcrs.values / sizeof pcrs.values[0]; i++)
         if ((pcrs.present >> i & 1) != 0)
-            take(q, i, pcrs.values[i]);
+            take_of(q, image, i, pcrs.values[i]);
+    return true;
+}
+
+static bool take_images(struct policy_request *q, const struct policy_args *args, struct err *err)
+{
+    uint8_t pcr[PCR_LEN];
+    for (size_t image = 0; image < args->eifs.n; image++)
+        if (!take_image(q, image, args->eifs.list[image].text, err))
+            return false;
+    for (size_t i = 0; i < REGISTERS_N; i++) {
+        for (size_t image = 0; image < args->pcrs[i].n; image++) {
+            if (!pcr_from_hex(registers[i].name, args->pcrs[i].list[image].text, pcr, err))
+                return false;
+            take_of(q, image, registers[i].index, pcr);
+        }
+    }
     return true;
 }
 
@@ -137,15 +164,8 @@ static bool take_args(struct policy_request *q, const struct policy_args *args, 
     q->role = args->role;
     q->admin = args->admin;
     q->is_debug = args->is_debug;
-    if (args->eif != NULL && !take_image(q, args->eif, err))
+    if (!take_images(q, args, err))
         return false;
-    for (size_t i = 0; i < REGISTERS_N; i++) {
-        if (args->pcrs[i] == NULL)
-            continue;
-        if (!pcr_from_hex(registers[i].name, args->pcrs[i], pcr, err))
-            return false;
-        take(q, registers[i].index, pcr);
-    }
     if (args->instance == NULL)
         return true;
     if (!pcr_of_instance(args->instance, pcr, err))
@@ -210,30 +230,36 @@ static int check_usage(const struct command *self, const struct policy_args *arg
         return command_usage(self, "expected no arguments, got %d", argc);
     if (args->account == NULL || args->role == NULL)
         return command_usage(self, "--account and --role are needed");
-    if (args->eif != NULL && (args->pcrs[0] != NULL || args->pcrs[1] != NULL ||
-                                 args->pcrs[2] != NULL || args->pcrs[3] != NULL))
+    size_t pcrs_n = 0, most = args->eifs.n;
+    for (size_t i = 0; i < REGISTERS_N; i++) {
+        pcrs_n += args->pcrs[i].n;
+        most = args->pcrs[i].n > most ? args->pcrs[i].n : most;
+    }
+    if (most > IMAGES_MAX)
+        return command_usage(self, "a policy lets in one image, or two while they are exchanged");
+    if (args->eifs.n > 0 && pcrs_n > 0)
         return command_usage(self, "--eif gives the registers; --pcr0 ... go without it");
-    if (args->eif == NULL && args->pcrs[0] == NULL && !args->is_debug)
+    if (args->eifs.n == 0 && args->pcrs[0].n == 0 && !args->is_debug)
         return command_usage(self, "which image? --eif FILE or --pcr0 HEX is needed");
     return COMMAND_GO_ON;
 }
 
 int nitro_kms_policy(const struct command *self, int argc, char **argv)
 {
-    struct policy_args args = {0};
+    static struct policy_args args; /* some lists of values: too much for a stack */
     struct policy_request q = {0};
     struct err err;
     struct command_flag flags[REGISTERS_N + 8] = {
         {0, "account", &args.account, NULL},
         {0, "role", &args.role, NULL},
-        {0, "eif", &args.eif, NULL},
+        {0, "eif", .values = &args.eifs},
         {0, "instance", &args.instance, NULL},
         {'c', "config", &args.config, NULL},
         {0, "admin", &args.admin, NULL},
         {0, "debug", NULL, &args.is_debug},
     };
     for (size_t i = 0; i < REGISTERS_N; i++)
-        flags[7 + i] = (struct command_flag){0, registers[i].flag, &args.pcrs[i], NULL};
+        flags[7 + i] = (struct command_flag){0, registers[i].flag, .values = &args.pcrs[i]};
     int exit_code = command_flags(self, flags, &argc, &argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
@@ -263,6 +289,7 @@ const char nitro_kms_policy_help[] =
     "      --eif FILE       The enclave image: PCR0, PCR1, PCR2, and PCR8 of a signed one\n"
     "      --pcr0 HEX       Instead: the values that the build printed; also --pcr1, --pcr2, "
     "--pcr8\n"
+    "                       Each twice while one image is exchanged for another: either is let in\n"
     "      --debug          For a debug enclave: zeros in place of every register. Any image "
     "passes;\n"
     "                       for tests only\n"

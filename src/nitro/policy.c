@@ -47,10 +47,21 @@ static void account_root(const struct policy_request *q, char out[ARN_MAX])
 
 /* ---- conditions --------------------------------------------------------------------- */
 
-static json_t *registers(const struct policy_request *q, bool with_config)
+/* What a register must be: one value, or either of two. */
+static json_t *values_of(const struct policy_request *q, unsigned i)
 {
     static const uint8_t zero[PCR_LEN];
-    char name[64], hex[PCR_HEX_LEN + 1];
+    char hex[PCR_HEX_LEN + 1], other[PCR_HEX_LEN + 1];
+    hex_lower(bytes_of(q->is_debug ? zero : q->pcrs[i], PCR_LEN), hex);
+    if (q->is_debug || (q->other_present >> i & 1) == 0)
+        return json_string(hex);
+    hex_lower(bytes_of(q->other[i], PCR_LEN), other);
+    return strcmp(hex, other) == 0 ? json_string(hex) : TEXTS(hex, other);
+}
+
+static json_t *registers(const struct policy_request *q, bool with_config)
+{
+    char name[64];
     json_t *conditions = json_object();
     uint32_t named = q->pcrs_present | 1;
     if (!with_config || q->is_debug)
@@ -59,8 +70,7 @@ static json_t *registers(const struct policy_request *q, bool with_config)
         if ((named >> i & 1) == 0)
             continue;
         snprintf(name, sizeof name, "kms:RecipientAttestation:PCR%u", i);
-        hex_lower(bytes_of(q->is_debug ? zero : q->pcrs[i], PCR_LEN), hex);
-        json_object_set_new(conditions, name, json_string(hex));
+        json_object_set_new(conditions, name, values_of(q, i));
     }
     return conditions;
 }
@@ -172,6 +182,22 @@ static json_t *never_in_clear(void)
         json_pack("{s:{s:s}}", "Null", "kms:RecipientAttestation:ImageSha384", "true"));
 }
 
+/* A register that one of two images lacks would keep that one out. */
+static bool check_images(const struct policy_request *q, struct err *err)
+{
+    enum { OF_IMAGES = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 8 };
+    if (q->is_debug)
+        return true;
+    if ((q->pcrs_present & 1) == 0 || pcr_is_zero(q->pcrs[0]) ||
+        (q->other_present != 0 && pcr_is_zero(q->other[0])))
+        return err_set(err, "a policy without PCR0, or with a PCR0 of zeros, does not say which "
+                            "image may use the key; --debug makes one for debug enclaves");
+    if (q->other_present != 0 && q->other_present != (q->pcrs_present & OF_IMAGES))
+        return err_set(err, "the two images do not have the same registers (is one signed, and the "
+                            "other not?); give only --pcr0 of each");
+    return true;
+}
+
 static bool check(const struct policy_request *q, struct err *err)
 {
     const char *at = arn_is_role(q->role) ? strstr(q->role, ":iam::") + strlen(":iam::") : NULL;
@@ -186,10 +212,7 @@ static bool check(const struct policy_request *q, struct err *err)
         return err_set(err, "the ARN of the role is too long");
     if (q->admin != NULL && strncmp(q->admin, "arn:aws", 7) != 0)
         return err_set(err, "'%s' is not an ARN", q->admin);
-    if (!q->is_debug && ((q->pcrs_present & 1) == 0 || pcr_is_zero(q->pcrs[0])))
-        return err_set(err, "a policy without PCR0, or with a PCR0 of zeros, does not say which "
-                            "image may use the key; --debug makes one for debug enclaves");
-    return true;
+    return check_images(q, err);
 }
 
 json_t *policy_make(const struct policy_request *q, struct err *err)

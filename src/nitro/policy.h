@@ -16,9 +16,11 @@ struct policy_request {
     const char *admin;   /* ARN; NULL: whomever IAM policies of the account allow */
     uint32_t pcrs_present;
     uint8_t pcrs[PCR_COUNT][PCR_LEN]; /* 0, 1, 2, 3, 4, 8, 16 */
-    const struct config *config;      /* for the encryption context; NULL: no condition on it */
-    const char *measured_hex;         /* of config */
-    bool is_debug;                    /* every boot register is zero, PCR16 is left out */
+    uint32_t other_present; /* the same registers of a second image, while one is exchanged */
+    uint8_t other[PCR_COUNT][PCR_LEN]; /* for the other: either is let in. 0: one image */
+    const struct config *config;       /* for the encryption context; NULL: no condition on it */
+    const char *measured_hex;          /* of config */
+    bool is_debug;                     /* every boot register is zero, PCR16 is left out */
 };
 
 /* policy_make returns a new reference, or NULL and err. The statements:

@@ -85,6 +85,7 @@ def main():
         made = ["kms-policy", "--account", ACCOUNT, "--role", ROLE, "--instance", INSTANCE, "-c", str(path)]
         policy = json.loads(run(*made, "--pcr0", PCR0))
         debug = json.loads(run(*made, "--debug"))
+        exchange = json.loads(run(*made, "--pcr0", PCR0, "--pcr0", "ef" * 48))
     check(policy)
     check(debug)
 
@@ -97,6 +98,9 @@ def main():
 
     expect(True, "the right enclave", policy, role, "kms:Decrypt", right, bound)
     expect(False, "another image", policy, role, "kms:Decrypt", {**right, 0: "cd" * 48}, bound)
+    for image, wanted in ((PCR0, True), ("ef" * 48, True), ("cd" * 48, False), ("0" * 96, False)):
+        expect(wanted, f"image {image[:2]} during an exchange", exchange, role, "kms:Decrypt", {**right, 0: image}, bound)
+    expect(False, "another instance during an exchange", exchange, role, "kms:Decrypt", {**right, 4: pcr(b"i-1")}, bound)
     expect(False, "another instance", policy, role, "kms:Decrypt", {**right, 4: pcr(b"i-1")}, bound)
     expect(False, "another config", policy, role, "kms:Decrypt", {**right, 16: other_pcr16}, bound)
     expect(False, "a config that is not measured yet", policy, role, "kms:Decrypt", unattested, bound)

@@ -100,9 +100,9 @@ static void only_an_attested_enclave_decrypts(void **state)
     assert_true(allows(unseal, "kms:Decrypt"));
     assert_int_equal(json_array_size(json_object_get(unseal, "Action")), 1);
     assert_string_equal(pcr_condition(unseal, "PCR0"), PCR0);
-    assert_string_equal(
-        pcr_condition(unseal, "PCR4"), "d6432900ac1c343cb40286898792c55e962aef0cc35c4910c0c286145b5"
-                                       "1af19e782cb21cc31a042671d7dfbd398251c");
+    assert_string_equal(pcr_condition(unseal, "PCR4"),
+        "d6432900ac1c343cb40286898792c55e962aef0cc35c4910c0c286145b5"
+        "1af19e782cb21cc31a042671d7dfbd398251c");
     assert_null(pcr_condition(unseal, "PCR1"));
     assert_null(pcr_condition(unseal, "PCR16"));
     const json_t *deny = statement_of(policy, "NeverInClear");
@@ -163,6 +163,42 @@ static void an_image_gives_its_registers(void **state)
     RUN(&r, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE, "--eif", path);
     assert_int_equal(r.exit_code, 1);
     assert_contains(r.err, "CRC");
+}
+
+/* An upgrade: both images, or neither register of one, and never a third. */
+static void either_of_two_images_is_let_in(void **state)
+{
+    (void)state;
+    static const char other[] = "abababababababababababababababababababababababababababababababab"
+                                "abababababababababababababababab";
+    RUN(&r, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE, "--pcr0", PCR0, "--pcr0",
+        other, "--instance", "i-0123456789abcdef0");
+    json_t *policy = printed_policy();
+    const json_t *unseal = statement_of(policy, "Unseal");
+    const json_t *values = json_object_get(
+        json_object_get(json_object_get(unseal, "Condition"), "StringEqualsIgnoreCase"),
+        "kms:RecipientAttestation:PCR0");
+    assert_int_equal(json_array_size(values), 2);
+    assert_string_equal(json_string_value(json_array_get(values, 0)), PCR0);
+    assert_string_equal(json_string_value(json_array_get(values, 1)), other);
+    assert_non_null(pcr_condition(unseal, "PCR4"));
+    json_decref(policy);
+    RUN(&r, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE, "--pcr0", PCR0, "--pcr0",
+        PCR0);
+    policy = printed_policy();
+    assert_string_equal(pcr_condition(statement_of(policy, "Unseal"), "PCR0"), PCR0);
+    json_decref(policy);
+    RUN(&r, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE, "--pcr0", PCR0, "--pcr0",
+        zeros);
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "zeros");
+    RUN(&r, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE, "--pcr0", PCR0, "--pcr0",
+        other, "--pcr8", other);
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "same registers");
+    RUN(&r, "nitro", "kms-policy", "--account", ACCOUNT, "--role", ROLE, "--pcr0", PCR0, "--pcr0",
+        other, "--pcr0", PCR0);
+    assert_int_equal(r.exit_code, 2);
 }
 
 static const char config[] =
@@ -271,6 +307,7 @@ int main(void)
         cmocka_unit_test(only_an_attested_enclave_decrypts),
         cmocka_unit_test(no_statement_without_condition_reveals),
         cmocka_unit_test(an_image_gives_its_registers),
+        cmocka_unit_test(either_of_two_images_is_let_in),
         cmocka_unit_test(a_config_is_demanded),
         cmocka_unit_test(debug_is_all_zeros_and_loud),
         cmocka_unit_test(wrong_requests_are_refused),
