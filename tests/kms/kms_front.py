@@ -46,7 +46,9 @@ from cryptography.x509.oid import NameOID
 from moto import mock_aws
 
 SKEW_S = 300
-OPERATIONS = {"Encrypt", "Decrypt", "GenerateDataKey", "GenerateRandom", "DescribeKey"}
+METHODS = {"Encrypt": "encrypt", "Decrypt": "decrypt", "GenerateDataKey": "generate_data_key",
+           "GenerateRandom": "generate_random", "DescribeKey": "describe_key", "CreateKey": "create_key",
+           "PutKeyPolicy": "put_key_policy"}
 ATTESTED = {"Decrypt", "GenerateDataKey", "GenerateRandom"}
 BLOBS = {"CiphertextBlob", "Plaintext"}
 ADMIN_POLICY = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*",
@@ -168,7 +170,8 @@ def policy_context(caller, request, fields):
 
 
 def authorize(front, caller, operation, request, fields):
-    policy = json.loads(front.options.policy.read_text()) if front.options.policy else ADMIN_POLICY
+    has_policy = front.options.policy and operation != "CreateKey"  # what is not there yet has none
+    policy = json.loads(front.options.policy.read_text()) if has_policy else ADMIN_POLICY
     if not key_policy.allows(policy, caller, f"kms:{operation}", front.key_arn, policy_context(caller, request, fields)):
         raise KmsError("AccessDeniedException", f"User: {caller['arn']} is not authorized to perform: kms:{operation} on "
                        f"resource: {front.key_arn} because no resource-based policy allows the kms:{operation} action")
@@ -177,10 +180,8 @@ def authorize(front, caller, operation, request, fields):
 def forward(front, operation, request):
     for name in BLOBS & set(request):
         request[name] = base64.b64decode(request[name])
-    method = getattr(front.moto, {"GenerateDataKey": "generate_data_key", "GenerateRandom": "generate_random",
-                                  "DescribeKey": "describe_key"}.get(operation, operation.lower()))
     try:
-        answer = method(**request)
+        answer = getattr(front.moto, METHODS[operation])(**request)
     except botocore.exceptions.ClientError as why:
         error = why.response["Error"]
         raise KmsError(error["Code"], error["Message"]) from why
@@ -190,14 +191,34 @@ def forward(front, operation, request):
     return answer
 
 
+def remember(front, operation, request, answer):
+    """The policy file is the policy of every key here; the newest key is the one that refusals name."""
+    if operation == "CreateKey":
+        front.key_arn = answer["KeyMetadata"]["Arn"]
+    elif operation == "PutKeyPolicy":
+        front.options.policy.write_text(request["Policy"])
+
+
+def check_policy(front, request):
+    if front.options.policy is None:
+        raise KmsError("UnsupportedOperationException", "this KMS was started without --policy")
+    try:
+        key_policy.check(json.loads(request.get("Policy", "")))
+    except (ValueError, AttributeError, key_policy.PolicyError) as why:
+        raise KmsError("MalformedPolicyDocumentException", str(why)) from why
+
+
 def handle(front, operation, caller, request):
-    if operation not in OPERATIONS:
+    if operation not in METHODS:
         raise KmsError("UnknownOperationException", operation)
     if "Recipient" in request and operation not in ATTESTED:
         raise KmsError("ValidationException", f"{operation} takes no Recipient")
     fields, digest = attested_fields(front, request)
     authorize(front, caller, operation, request, fields)
+    if operation == "PutKeyPolicy":
+        check_policy(front, request)
     answer = forward(front, operation, request)
+    remember(front, operation, request, answer)
     if fields is not None and not front.options.answer_plaintext:
         form = front.options.cms_form or next(front.forms)
         answer["CiphertextForRecipient"] = attestation.envelope(answer.pop("Plaintext"), fields["public_key"], form)

@@ -271,19 +271,43 @@ def case_throttling_passes_and_old_credentials_do_not(python, folder):
         expect_error(front.ask(ciphertext=sealed.stdout.strip()), "ExpiredTokenException", "push")
 
 
+def aws_kms(python, front, who, *arguments):
+    c = front.ready["credentials"][who]
+    env = {**os.environ, "AWS_ACCESS_KEY_ID": c["aws_key_id"], "AWS_SECRET_ACCESS_KEY": c["aws_secret_key"],
+           "AWS_SESSION_TOKEN": c["aws_session_token"]}
+    if not c["aws_session_token"]:
+        env.pop("AWS_SESSION_TOKEN")
+    return subprocess.run(
+        [python, Path(python).parent / "aws", "kms", *arguments, "--region", front.ready["region"], "--endpoint-url",
+         f"https://localhost:{front.ready['port']}", "--ca-bundle", front.ready["root"], "--output", "text"],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 def case_the_aws_cli_seals_the_same(python, folder):
     with Front(python, folder, {"Statement": [ADMIN, enclave_may()]}) as front:
         (folder / "key").write_bytes(SECRET)
-        c = front.ready["credentials"]["admin"]
-        env = {**os.environ, "AWS_ACCESS_KEY_ID": c["aws_key_id"], "AWS_SECRET_ACCESS_KEY": c["aws_secret_key"]}
-        env.pop("AWS_SESSION_TOKEN", None)
-        blob = subprocess.run(
-            [python, Path(python).parent / "aws", "kms", "encrypt", "--region", front.ready["region"], "--endpoint-url",
-             f"https://localhost:{front.ready['port']}", "--ca-bundle", front.ready["root"], "--key-id", front.ready["key_arn"],
-             "--plaintext", f"fileb://{folder}/key", "--query", "CiphertextBlob", "--output", "text"],
-            env=env, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-        answer = front.ask(ciphertext=blob)
+        sealed = aws_kms(python, front, "admin", "encrypt", "--key-id", front.ready["key_arn"], "--plaintext",
+                         f"fileb://{folder}/key", "--query", "CiphertextBlob")
+        assert sealed.returncode == 0, sealed.stderr
+        answer = front.ask(ciphertext=sealed.stdout.strip())
         assert answer["ok"] and base64.b64decode(answer["plaintext"]) == SECRET, answer
+
+
+def case_keys_and_policies_are_the_administrators(python, folder):
+    with Front(python, folder, {"Statement": [ADMIN]}) as front:
+        made = aws_kms(python, front, "admin", "create-key", "--query", "KeyMetadata.Arn")
+        assert made.returncode == 0 and ":key/" in made.stdout, made
+        assert made.stdout.strip() != front.ready["key_arn"], made.stdout
+        opened = json.dumps({"Statement": [ADMIN, enclave_may()]})
+        put = ["put-key-policy", "--key-id", made.stdout.strip(), "--policy-name", "default", "--policy"]
+        for who, policy, error in (("enclave", opened, "AccessDenied"), ("admin", "{}", "MalformedPolicyDocument"),
+                                   ("admin", "no JSON", "MalformedPolicyDocument")):
+            done = aws_kms(python, front, who, *put, policy)
+            assert done.returncode != 0 and error in done.stderr, done
+        assert aws_kms(python, front, "enclave", "create-key").returncode != 0
+        assert json.loads(front.policy.read_text()) == {"Statement": [ADMIN]}
+        done = aws_kms(python, front, "admin", *put, opened)
+        assert done.returncode == 0 and front.policy.read_text() == opened, done
 
 
 class Metadata:
