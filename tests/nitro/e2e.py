@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import e2e_chain  # noqa: E402
 import e2e_faults  # noqa: E402
+import e2e_guide  # noqa: E402
 import e2e_keys  # noqa: E402
 import e2e_parent  # noqa: E402
 import e2e_seed  # noqa: E402
@@ -24,7 +25,8 @@ from e2e_rig import python_tools  # noqa: E402
 
 AT_A_TIME = 2
 # The longest first, so that the others fill the second place beside it.
-SCENARIOS = (e2e_faults.SCENARIOS + e2e_chain.SCENARIOS + e2e_seed.SCENARIOS + e2e_keys.SCENARIOS + e2e_parent.SCENARIOS)
+SCENARIOS = (e2e_faults.SCENARIOS + e2e_chain.SCENARIOS + e2e_guide.SCENARIOS + e2e_seed.SCENARIOS + e2e_keys.SCENARIOS
+             + e2e_parent.SCENARIOS)
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, SCENARIOS, AT_A_TIME, python_tools))
