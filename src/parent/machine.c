@@ -24,6 +24,7 @@ enum {
 };
 
 static const struct machine_ops *const kinds[MACHINE_KINDS] = {
+    [MACHINE_QEMU] = &machine_qemu,
     [MACHINE_SIMULATED] = &machine_simulated,
 };
 static const char *const kind_names[MACHINE_KINDS] = {
@@ -194,13 +195,10 @@ void machine_make_id(struct machine *m, const char *instance, uint64_t number)
 
 bool machine_choose_uds(struct machine *m, struct err *err)
 {
-    char *uds = m->place.uds;
-    size_t cap = sizeof m->place.uds;
+    char uds[VSOCK_PATH_MAX];
     if (m->options.uds[0] != '\0')
-        snprintf(uds, cap, "%s", m->options.uds);
-    else if (!kept_path(m->kept, "vsock", uds, cap, err))
-        return false;
-    return vsock_from(&m->vsock, uds, err);
+        return vsock_from(&m->vsock, m->options.uds, err);
+    return kept_path(m->kept, "vsock", uds, sizeof uds, err) && vsock_from(&m->vsock, uds, err);
 }
 
 static void remove_socket(const char *path)
@@ -210,7 +208,16 @@ static void remove_socket(const char *path)
         unlink(path);
 }
 
-void machine_remove_sockets(const struct machine *m)
+bool machine_claim_uds(struct machine *m, struct err *err)
+{
+    if (!vsock_guest_is_free(&m->vsock, err))
+        return false;
+    remove_socket(m->vsock.uds);
+    memcpy(m->place.uds, m->vsock.uds, sizeof m->place.uds);
+    return true;
+}
+
+static void remove_sockets(const struct machine *m)
 {
     char path[VSOCK_PATH_MAX + 16];
     if (m->place.uds[0] == '\0')
@@ -220,22 +227,22 @@ void machine_remove_sockets(const struct machine *m)
     remove_socket(path);
 }
 
-int machine_open_console(struct machine *m, struct err *err)
+int machine_open_log(
+    char *ret_path, size_t cap, const struct kept *kept, const char *name, struct err *err)
 {
-    if (!kept_path(m->kept, "console.log", m->place.console, sizeof m->place.console, err))
+    if (!kept_path(kept, name, ret_path, cap, err))
         return -1;
-    int fd = open(
-        m->place.console, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = open(ret_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        err_errno(err, "cannot create %s", m->place.console);
+        err_errno(err, "cannot create %s", ret_path);
     return fd;
 }
 
-void machine_quote_console(const struct machine *m, struct err *err)
+void machine_quote(const char *path, const char *whose, struct err *err)
 {
     char text[QUOTE_MAX + 1];
     struct stat st;
-    int fd ATTR_CLEANUP(fd_close) = open(m->place.console, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) != 0)
         return;
     ssize_t n = pread(fd, text, QUOTE_MAX, st.st_size > QUOTE_MAX ? st.st_size - QUOTE_MAX : 0);
@@ -248,40 +255,45 @@ void machine_quote_console(const struct machine *m, struct err *err)
             text[i] = text[i] == '\r' ? ' ' : '?';
     text[n] = '\0';
     size_t used = strlen(err->text);
-    snprintf(err->text + used, sizeof err->text - used, "; its console says last:\n%s", text);
+    snprintf(err->text + used, sizeof err->text - used, "; %s says last: %s", whose, text);
 }
 
-bool machine_await_socket(struct machine *m, const char *path, struct process *of, struct err *err)
+bool machine_await_socket(
+    struct machine *m, const char *path, const struct process *of, struct err *err)
 {
-    char why[64], what[200];
+    char what[100];
     struct stat st;
     snprintf(what, sizeof what, "%s did not listen in time", of->name);
-    for (;;) {
-        if (process_has_ended(of, why, sizeof why))
-            return err_set(err, "%s ended at once (%s)", of->name, why);
-        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-            return true;
+    while (!machine_process_ended(m, err)) {
         uint64_t now = clock_monotonic_us();
         struct pollfd p = {.fd = of->fd, .events = POLLIN};
+        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+            return true;
         if (now >= m->deadline_us || leash_wait(m->leash, &p, 1, now + TURN_US) == LEASH_CUT)
             return leash_failed(m->leash, what, err);
     }
+    return false;
+}
+
+bool machine_process_ended(struct machine *m, struct err *err)
+{
+    struct process *const all[] = {&m->program, &m->backend};
+    char why[64];
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        struct process was = *all[i];
+        if (!process_has_ended(all[i], why, sizeof why))
+            continue;
+        err_set(err, "%s ended (%s)", was.name, why);
+        machine_quote(m->log, "it", err);
+        machine_quote(m->place.console, "its console", err);
+        return true;
+    }
+    return false;
 }
 
 void machine_keep_processes(struct machine *m, struct err *err)
 {
-    struct process *const all[] = {&m->program, &m->backend};
-    char why[64];
-    for (;;) {
-        for (size_t i = 0; i < 2; i++) {
-            char name[sizeof all[i]->name];
-            snprintf(name, sizeof name, "%s", all[i]->name);
-            if (process_has_ended(all[i], why, sizeof why)) {
-                err_set(err, "%s ended (%s)", name, why);
-                machine_quote_console(m, err);
-                return;
-            }
-        }
+    while (!machine_process_ended(m, err)) {
         struct pollfd p[] = {
             {.fd = m->program.fd, .events = POLLIN}, {.fd = m->backend.fd, .events = POLLIN}};
         if (leash_wait(m->leash, p, 2, UINT64_MAX) != LEASH_READY) {
@@ -296,5 +308,5 @@ void machine_stop_processes(struct machine *m)
     uint64_t deadline = clock_monotonic_us() + STOP_US;
     process_stop(&m->program, deadline);
     process_stop(&m->backend, deadline);
-    machine_remove_sockets(m);
+    remove_sockets(m);
 }

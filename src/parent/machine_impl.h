@@ -22,6 +22,7 @@ struct machine {
     struct process program, backend;
     struct device_enclave enclave;
     char tool[PROCESS_PATH_MAX];
+    char log[MACHINE_PATH_MAX]; /* what local processes say besides the console; "": none */
 };
 
 /* machine_start: false when it does not run (err; m->is_busy), and nothing of it is left then. */
@@ -44,17 +45,20 @@ extern const struct machine_ops machine_nitro_cli, machine_device, machine_qemu,
 void machine_make_id(struct machine *m, const char *instance, uint64_t number);
 /* The stand-in for vsock: what is asked for, else a socket in the enclave's folder. */
 bool machine_choose_uds(struct machine *m, struct err *err) ATTR_MUST_USE;
-/* A fresh console file, for writing: -1 and err. */
-int machine_open_console(struct machine *m, struct err *err);
-/* Puts the last lines of the console behind what err says. */
-void machine_quote_console(const struct machine *m, struct err *err);
-/* Waits until a socket is there; a process that ends before is the failure. */
+/* machine_claim_uds: nobody listens there, and a stale socket is removed. From now on place.uds names it. */
+bool machine_claim_uds(struct machine *m, struct err *err) ATTR_MUST_USE;
+/* A fresh file for output, in the enclave's folder: -1 and err. */
+int machine_open_log(
+    char *ret_path, size_t cap, const struct kept *kept, const char *name, struct err *err);
+/* Puts the end of a file behind what err says. */
+void machine_quote(const char *path, const char *whose, struct err *err);
+/* Has one of the local processes ended? Then err says which, how, and what it said last. */
+bool machine_process_ended(struct machine *m, struct err *err);
+/* Waits until a socket is there. */
 bool machine_await_socket(
-    struct machine *m, const char *path, struct process *of, struct err *err) ATTR_MUST_USE;
+    struct machine *m, const char *path, const struct process *of, struct err *err) ATTR_MUST_USE;
 /* Waits until one of the local processes has ended, or the leash is cut. */
 void machine_keep_processes(struct machine *m, struct err *err);
 void machine_stop_processes(struct machine *m);
-/* Removes what a former process left at the path of the stand-in. */
-void machine_remove_sockets(const struct machine *m);
 
 #endif

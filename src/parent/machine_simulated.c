@@ -37,21 +37,13 @@ static bool start(struct machine *m, struct err *err)
     int console ATTR_CLEANUP(fd_close) = -1;
     if (!process_own_folder(folder, err) ||
         !process_find(m->tool, "TMKMS_SIM", "tmkms-sim", folder, err) ||
-        !machine_choose_uds(m, err))
-        return false;
-    if (!vsock_guest_is_free(&m->vsock, err)) {
-        m->place.uds[0] = '\0'; /* another's, so not ours to remove */
-        return false;
-    }
-    machine_remove_sockets(m);
-    console = machine_open_console(m, err);
-    if (console < 0 || !start_program(m, console, err))
+        !machine_choose_uds(m, err) || !machine_claim_uds(m, err))
         return false;
     machine_make_id(m, "i-simulated", clock_realtime_us());
-    if (machine_await_socket(m, m->place.uds, &m->program, err))
-        return true;
-    machine_quote_console(m, err);
-    return false;
+    console =
+        machine_open_log(m->place.console, sizeof m->place.console, m->kept, "console.log", err);
+    return console >= 0 && start_program(m, console, err) &&
+           machine_await_socket(m, m->place.uds, &m->program, err);
 }
 
 const struct machine_ops machine_simulated = {
