@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Stand-ins for programs that run enclaves. Usage: fake_machines.py qemu|vhost|nitro-cli FOLDER [ARGUMENT...]
+
+Each call appends its arguments to FOLDER/PROGRAM.calls, one line of JSON, and does what FOLDER/PROGRAM.mood says:
+
+qemu       "" boots; "old" knows no nitro-enclave machine; "dies" ends at once; "silent" sends no heartbeat;
+           "short" boots and ends after a second
+vhost      "" listens; "dies" ends at once
+nitro-cli  "" works; "busy" cannot start; "garbled" prints no JSON; "slow" never ends; "deaf" does not describe
+"""
+
+import json
+import os
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+
+PROGRAM, FOLDER, ARGUMENTS = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+
+
+def mood():
+    path = FOLDER / f"{PROGRAM}.mood"
+    return path.read_text().strip() if path.exists() else ""
+
+
+def note():
+    with open(FOLDER / f"{PROGRAM}.calls", "a", encoding="utf-8") as file:
+        file.write(json.dumps(ARGUMENTS) + "\n")
+
+
+def option(name):
+    return ARGUMENTS[ARGUMENTS.index(name) + 1] if name in ARGUMENTS else None
+
+
+def listen(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen()
+    return s
+
+
+# ---- QEMU and vhost-device-vsock ----
+
+def vhost():
+    if mood() == "dies":
+        sys.exit("no vsock today")
+    vm = dict(word.split("=", 1) for word in option("--vm").split(","))
+    (FOLDER / "uds").write_text(vm["uds-path"])
+    sockets = [listen(vm["uds-path"]), listen(vm["socket"])]
+    time.sleep(3600)
+    del sockets
+
+
+def qemu():
+    if ARGUMENTS == ["-M", "help"]:
+        print("microvm              microvm (i386)")
+        if mood() != "old":
+            print("nitro-enclave        AWS Nitro Enclave")
+        return
+    console = Path(option("-serial").removeprefix("file:"))
+    console.write_text("\x1b[0mbooting\r\nready\r\n")
+    # What is asked for must be there before: a socket of the back end, and who hears the heartbeat.
+    back_end = socket.socket(socket.AF_UNIX)
+    back_end.connect(re.search(r"path=(.*)", option("-chardev"))[1].replace(",,", ","))
+    if mood() == "dies":
+        console.write_text("Kernel panic\n")
+        sys.exit("out of luck")
+    if mood() != "silent":
+        heart = socket.socket(socket.AF_UNIX)
+        heart.connect((FOLDER / "uds").read_text() + "_9000")
+        heart.sendall(b"\xb7")
+        if heart.recv(1) != b"\xb7":
+            sys.exit("no heartbeat came back")
+    time.sleep(1 if mood() == "short" else 3600)
+
+
+# ---- nitro-cli ----
+
+def enclaves():
+    path = FOLDER / "enclaves.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def store(all_of_them):
+    fresh = FOLDER / "enclaves.new"
+    fresh.write_text(json.dumps(all_of_them))
+    fresh.rename(FOLDER / "enclaves.json")
+
+
+def run_enclave():
+    if mood() == "busy":
+        print("Start allocating memory...\n[ E27 ] Insufficient memory available. User provided `memory` is 64 MB, "
+              "which is more than the available hugepage memory.\nYou can increase the available memory (e.g. by "
+              "editing the `memory_mib` value from `/etc/nitro_enclaves/allocator.yaml`)", file=sys.stderr)
+        sys.exit(27)
+    print("Start allocating memory...\nStarted enclave with enclave-cid: 18, memory: 64 MiB, cpu-ids: [1, 3]",
+          file=sys.stderr)
+    if mood() == "garbled":
+        print("everything is fine")
+        return
+    enclave = {"EnclaveName": option("--enclave-name"), "EnclaveID": f"i-0123456789abcdef0-enc{os.getpid():x}",
+               "ProcessID": os.getpid(), "EnclaveCID": int(option("--enclave-cid") or 18),
+               "NumberOfCPUs": int(option("--cpu-count")), "CPUIDs": [1, 3], "MemoryMiB": int(option("--memory"))}
+    store(enclaves() + [{**enclave, "State": "RUNNING", "Flags": "NONE"}])
+    print(json.dumps(enclave, indent=2))
+
+
+def terminate_enclave():
+    ended = option("--enclave-id")
+    if ended not in [e["EnclaveID"] for e in enclaves()]:
+        sys.exit("[ E39 ] Enclave process connection failure.")
+    store([e for e in enclaves() if e["EnclaveID"] != ended])
+    print("Successfully terminated enclave.", file=sys.stderr)
+    print(json.dumps({"EnclaveID": ended, "Terminated": True}))
+
+
+def nitro_cli():
+    if mood() == "slow":
+        time.sleep(3600)
+    command = ARGUMENTS[0]
+    if command == "run-enclave":
+        run_enclave()
+    elif command == "describe-enclaves":
+        if mood() == "deaf":
+            sys.exit("[ E49 ] Socket error.")
+        print(json.dumps(enclaves(), indent=2))
+    elif command == "terminate-enclave":
+        terminate_enclave()
+    else:
+        sys.exit(f"unknown command {command}")
+
+
+note()
+{"qemu": qemu, "vhost": vhost, "nitro-cli": nitro_cli}[PROGRAM]()
