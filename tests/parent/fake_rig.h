@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "keeper_rig.h"
-#include "nitro/image.h"
+#include "nitro/golden_image.h"
 #include "run.h"
 
 static char fakes[64], image_path[100];
