@@ -21,6 +21,7 @@ static const char log_name[] = "tmkms::nitro";
 enum {
     PUSH_LIFE_US = 180000000, /* no client of the config port stays longer */
     LOG_REDIAL_US = 2000000,
+    FAREWELL_US = 500000, /* for the last answers, at the end */
 };
 
 /* ---- clients of the config port ---- */
@@ -36,10 +37,12 @@ static struct guest_push *free_push(struct guest *g)
 /* A full house makes room by ending the oldest: strangers that connect and say nothing cannot keep the operator out. */
 static struct guest_push *make_room(struct guest *g)
 {
-    struct guest_push *oldest = &g->pushes[0];
-    for (int i = 1; i < GUEST_PUSHES_MAX; i++)
-        if (g->pushes[i].child.started_us < oldest->child.started_us)
-            oldest = &g->pushes[i];
+    struct guest_push *oldest = NULL;
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++) {
+        struct guest_push *p = &g->pushes[i];
+        if (p != g->served && (oldest == NULL || p->child.started_us < oldest->child.started_us))
+            oldest = p;
+    }
     child_stop(&oldest->child, 0);
     return oldest;
 }
@@ -55,7 +58,7 @@ static void accept_push(struct guest *g)
     struct guest_push *push = free_push(g);
     if (push == NULL)
         push = make_room(g);
-    push->child = CHILD_NONE;
+    *push = (struct guest_push){.child = CHILD_NONE};
     if (!child_spawn(&push->child, "@push", port, client, &err))
         log_line(LOG_ERROR, log_name, "a push cannot be served: %s", err.text);
     fd_close(&client);
@@ -66,7 +69,7 @@ static void bury_pushes(struct guest *g)
     for (int i = 0; i < GUEST_PUSHES_MAX; i++) {
         struct child *c = &g->pushes[i].child;
         int status;
-        if (c->pid == 0)
+        if (c->pid == 0 || &g->pushes[i] == g->served)
             continue;
         if (waitpid(c->pid, &status, WNOHANG) == c->pid) {
             c->pid = 0;
@@ -77,13 +80,54 @@ static void bury_pushes(struct guest *g)
     }
 }
 
-static void serve_pushes(struct guest *g, const struct pollfd *polled)
+/* Those whose request waits have said all that they will say before its turn. */
+static void watch_pushes(struct guest *g)
 {
+    g->m.aside_n = GUEST_PUSHES_MAX + 1;
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++) {
+        const struct guest_push *p = &g->pushes[i];
+        bool is_heard = p->child.pid != 0 && !p->is_asking;
+        g->m.aside[i] = (struct pollfd){.fd = is_heard ? p->child.control : -1, .events = POLLIN};
+    }
+    g->m.aside[GUEST_PUSHES_MAX] = (struct pollfd){.fd = g->listener, .events = POLLIN};
+}
+
+/* Also while a request is in work: new clients are let in, and a ping is answered. */
+void guest_hear_clients(struct monitor *m)
+{
+    struct guest *g = (struct guest *)m;
     for (int i = 0; i < GUEST_PUSHES_MAX; i++)
-        if (g->pushes[i].child.pid != 0 && polled[i].revents != 0 &&
-            polled[i].fd == g->pushes[i].child.control)
-            guest_push_serve(g, &g->pushes[i]);
+        if (m->aside[i].revents != 0)
+            guest_push_hear(g, &g->pushes[i]);
+    if (m->aside[GUEST_PUSHES_MAX].revents != 0)
+        accept_push(g);
     bury_pushes(g);
+    watch_pushes(g);
+}
+
+static void serve_pushes(struct guest *g)
+{
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++) {
+        struct guest_push *p = &g->pushes[i];
+        if (p->child.pid == 0 || !p->is_asking)
+            continue;
+        g->served = p;
+        guest_push_serve(g, p);
+        g->served = NULL;
+        p->is_asking = false;
+    }
+    bury_pushes(g);
+    watch_pushes(g);
+}
+
+/* Answers that are on their way may arrive: a client wants to know why its request ends with the enclave. */
+static void stop_pushes(struct guest *g)
+{
+    uint64_t deadline = clock_monotonic_us() + FAREWELL_US;
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+        fd_close(&g->pushes[i].child.control);
+    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
+        child_stop(&g->pushes[i].child, deadline);
 }
 
 /* ---- log lines to the parent ---- */
@@ -105,22 +149,15 @@ static void keep_log_link(struct guest *g)
 
 static int run_loop(struct guest *g)
 {
+    watch_pushes(g);
     while (!g->m.stopping) {
-        struct pollfd p[GUEST_PUSHES_MAX + 1];
-        for (int i = 0; i < GUEST_PUSHES_MAX; i++)
-            p[i] =
-                (struct pollfd){.fd = g->pushes[i].child.pid != 0 ? g->pushes[i].child.control : -1,
-                    .events = POLLIN};
-        p[GUEST_PUSHES_MAX] = (struct pollfd){.fd = g->listener, .events = POLLIN};
-        core_turn(&g->m, p, GUEST_PUSHES_MAX + 1, g->m.session_due_us != 0 ? 50 : 500);
+        core_turn(&g->m, NULL, 0, g->m.session_due_us != 0 ? 50 : 500);
         if (g->m.stopping)
             return EXIT_SUCCESS;
         int code = core_watch(&g->m);
         if (code >= 0)
             return code;
-        serve_pushes(g, p);
-        if (p[GUEST_PUSHES_MAX].revents != 0)
-            accept_push(g);
+        serve_pushes(g);
         keep_log_link(g);
     }
     return EXIT_SUCCESS;
@@ -169,8 +206,7 @@ int guest_run(const struct guest_options *options)
     } else {
         log_line(LOG_ERROR, log_name, "%s", err.text);
     }
-    for (int i = 0; i < GUEST_PUSHES_MAX; i++)
-        child_stop(&g.pushes[i].child, 0);
+    stop_pushes(&g);
     if (code == EXIT_SUCCESS)
         log_line(LOG_INFO, log_name, "Shutdown completed successfully");
     fd_close(&g.listener);

@@ -12,6 +12,7 @@ enum { GUEST_PUSHES_MAX = 8, MEASURED_LEN = 48, MEASURED_PCR = 16 };
 /* A client of the config port, in the hands of its own child. */
 struct guest_push {
     struct child child;   /* pid 0: free */
+    bool is_asking;       /* its request waits for its turn, or is in work */
     uint64_t deadline_us; /* of the request in work */
 };
 
@@ -23,6 +24,7 @@ struct guest {
     int listener;
     int *identities; /* one a validator, -1: not unsealed; NULL: none was needed yet */
     struct guest_push pushes[GUEST_PUSHES_MAX];
+    const struct guest_push *served; /* whose request is in work, NULL: nobody's */
     struct aws_credentials credentials;
     /* PCR16 is extended once in the life of an enclave: from then on only this config is accepted. */
     bool is_measured;
@@ -32,6 +34,11 @@ struct guest {
     _Atomic uint32_t *told_log_port; /* NULL: nobody wants to know */
     uint64_t log_due_us;
 };
+
+/* ---- guest.c ---- */
+
+/* hear_aside of monitor_source: the config port, and those who came through it. */
+void guest_hear_clients(struct monitor *m);
 
 /* ---- guest_keys.c: what needs KMS ---- */
 
@@ -45,7 +52,9 @@ bool guest_keygen(struct guest *g, const struct push_keygen *ask,
 
 /* ---- guest_push.c: what clients of the config port ask for ---- */
 
-/* guest_push_serve handles what the child of a client has to say; the child is gone afterwards if it said anything. */
+/* guest_push_hear takes what the child of a client has said if that can be answered at once (a ping). A request stays
+ * where it is until its turn comes: then guest_push_serve works on it, and waits in core_turn meanwhile. */
+void guest_push_hear(struct guest *g, struct guest_push *push);
 void guest_push_serve(struct guest *g, struct guest_push *push);
 
 #endif

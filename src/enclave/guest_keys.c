@@ -23,6 +23,11 @@ static struct guest *guest_of(struct monitor *m)
     return (struct guest *)m;
 }
 
+static bool tell_signer(struct guest *g, const struct control *msg, struct err *err)
+{
+    return core_send(&g->m, &g->m.signer, msg, NULL, 0) || core_lost(&g->m.signer, err);
+}
+
 struct dialler {
     const struct guest *guest;
     uint32_t port;
@@ -48,9 +53,8 @@ static bool ask_kms(struct guest *g, struct kms_request *req, const struct aws_c
 {
     struct control msg = {.kind = CONTROL_DOCUMENT_ASK};
     uint64_t now_ms;
-    if (!core_send(&g->m, &g->m.signer, &msg, NULL, 0))
-        return err_errno(err, "cannot reach the signer process");
-    if (!core_await(&g->m, &g->m.signer, CONTROL_DOCUMENT, &msg, err) ||
+    if (!tell_signer(g, &msg, err) ||
+        !core_await(&g->m, &g->m.signer, CONTROL_DOCUMENT, &msg, err) ||
         !nsm_time_ms(g->nsm, &now_ms, err))
         return false;
     req->document_n = msg.u.document.n;
@@ -107,8 +111,7 @@ static bool hand_over_sealed(struct monitor *m, struct chain *chain, struct err 
     if (!unseal(guest_of(m), &chain->config, chain->config.sealed, chain->config.sealed_n, false,
             &add.u.sealed, err))
         return err_prefix(err, "its key could not be unsealed");
-    return core_send(m, &m->signer, &add, NULL, 0) ||
-           err_errno(err, "cannot reach the signer process");
+    return tell_signer(guest_of(m), &add, err);
 }
 
 /* The identity key of a SecretConnection is sealed like the chain's key, at the same place. */
@@ -127,10 +130,8 @@ static int unseal_identity(struct monitor *m, const struct config_validator *v, 
         err_prefix(err, "validator %s: its identity key could not be unsealed", v->address.text);
         return -1;
     }
-    if (!core_send(m, &m->signer, &ask, NULL, 0)) {
-        err_errno(err, "cannot reach the signer process");
+    if (!tell_signer(guest_of(m), &ask, err))
         return -1;
-    }
     return core_await_fd(m, &m->signer, CONTROL_IDENTITY, &ask, &fd, err) ? fd : -1;
 }
 
@@ -181,8 +182,10 @@ static void give_link(struct monitor *m, const char *chain_id)
     fd_close(&fd);
 }
 
-const struct monitor_source guest_source = {
-    .hand_over = hand_over_sealed, .open_identity = open_identity_sealed, .give_link = give_link};
+const struct monitor_source guest_source = {.hand_over = hand_over_sealed,
+    .open_identity = open_identity_sealed,
+    .give_link = give_link,
+    .hear_aside = guest_hear_clients};
 
 bool guest_keygen(struct guest *g, const struct push_keygen *ask,
     const struct aws_credentials *creds, struct push_answer_document *ret, struct err *err)
@@ -205,9 +208,8 @@ bool guest_keygen(struct guest *g, const struct push_keygen *ask,
     memcpy(k->ciphertext, answer.ciphertext, answer.ciphertext_n);
     k->nonce_n = ask->nonce_n;
     memcpy(k->nonce, ask->nonce, ask->nonce_n);
-    if (!core_send(&g->m, &g->m.signer, &msg, NULL, 0))
-        return err_errno(err, "cannot reach the signer process");
-    if (!core_await(&g->m, &g->m.signer, CONTROL_KEYGEN_DONE, &msg, err))
+    if (!tell_signer(g, &msg, err) ||
+        !core_await(&g->m, &g->m.signer, CONTROL_KEYGEN_DONE, &msg, err))
         return false;
     ret->key = msg.u.keygen_done.key;
     ret->document_n = msg.u.keygen_done.document.n;

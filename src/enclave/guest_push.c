@@ -10,6 +10,7 @@
 #include "enclave/guest_impl.h"
 #include "keyring/public_text.h"
 #include "monitor/chains.h"
+#include "monitor/health.h"
 #include "monitor/reload.h"
 #include "nitro/attestation.h"
 #include "nitro/measure.h"
@@ -263,12 +264,44 @@ static void serve_frame(struct guest *g, struct guest_push *push, struct push_fr
         serve_keygen(g, push, &frame->u.keygen, frame);
     } else if (frame->kind == PUSH_ATTEST) {
         serve_attest(g, push, &frame->u.attest);
-    } else if (frame->kind == PUSH_PING) {
-        struct push_frame state = {.kind = PUSH_ANSWER_STATE, .u.state.is_ready = g->is_ready};
-        (void)!push_frame_send(push->child.control, &state);
-    } else if (frame->kind == CONTROL_FAILED) {
-        log_line(LOG_WARN, log_name, "a push was refused: %s", frame->u.control.u.text);
     }
+}
+
+/* ---- what is answered at once ---- */
+
+static uint32_t liveness_of(const struct child *c)
+{
+    if (c->pid <= 0)
+        return PUSH_NONE;
+    return health_answers(c) ? PUSH_ALIVE : PUSH_SILENT;
+}
+
+static void answer_ping(const struct guest *g, const struct guest_push *push)
+{
+    struct push_frame state = {.kind = PUSH_ANSWER_STATE,
+        .u.state = {.is_ready = g->is_ready,
+            .signer = liveness_of(&g->m.signer),
+            .session = liveness_of(&g->m.session),
+            .log_vsock_port = g->log_port}};
+    (void)!push_frame_send(push->child.control, &state);
+}
+
+void guest_push_hear(struct guest *g, struct guest_push *push)
+{
+    static struct push_frame frame;
+    uint32_t kind;
+    bool is_there = push_frame_peek(push->child.control, &kind) == 1;
+    if (is_there && kind != PUSH_PING && kind != CONTROL_FAILED) {
+        push->is_asking = true;
+        return;
+    }
+    if (!is_there || push_frame_recv(push->child.control, &frame) != 1)
+        fd_close(&push->child.control);
+    else if (kind == PUSH_PING)
+        answer_ping(g, push);
+    else
+        log_line(LOG_WARN, log_name, "a push was refused: %s", frame.u.control.u.text);
+    child_forward_log(&push->child);
 }
 
 void guest_push_serve(struct guest *g, struct guest_push *push)

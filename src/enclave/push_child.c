@@ -65,6 +65,15 @@ static json_t *error_json(const char *text)
     return answer;
 }
 
+static json_t *state_json(const struct push_answer_state *s)
+{
+    static const char *const words[] = {
+        [PUSH_NONE] = "none", [PUSH_ALIVE] = "alive", [PUSH_SILENT] = "silent"};
+    return json_pack("{s:b, s:s, s:s, s:s, s:I}", "ok", 1, "state",
+        s->is_ready ? "ready" : "waiting", "signer", words[s->signer], "session", words[s->session],
+        "log_vsock_port", (json_int_t)s->log_vsock_port);
+}
+
 /* The frame of a verdict in JSON; NULL: more frames are to come, or memory is out. */
 static json_t *verdict_json(json_t *keys)
 {
@@ -75,8 +84,7 @@ static json_t *verdict_json(json_t *keys)
     if (frame.kind == PUSH_ANSWER_DOCUMENT)
         return document_json(&frame.u.document);
     if (frame.kind == PUSH_ANSWER_STATE)
-        return json_pack(
-            "{s:b, s:s}", "ok", 1, "state", frame.u.state.is_ready ? "ready" : "waiting");
+        return state_json(&frame.u.state);
     if (frame.kind == PUSH_ANSWER_ERROR)
         return error_json(frame.u.error);
     return error_json("the enclave answered with something else than was asked for");

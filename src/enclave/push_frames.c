@@ -95,7 +95,8 @@ static bool frame_is_sound(const struct push_frame *f)
         return document_is_sound(&f->u.document);
     case PUSH_PING:
     case PUSH_ANSWER_STATE:
-        return f->u.state.is_ready <= 1;
+        return f->u.state.is_ready <= 1 && f->u.state.signer <= PUSH_SILENT &&
+               f->u.state.session <= PUSH_SILENT;
     case PUSH_ANSWER_ERROR:
         return TERMINATED(f->u.error);
     }
@@ -110,15 +111,14 @@ bool push_frame_send(int sock, const struct push_frame *frame)
     return n > 0 && fd_send_msg_before(sock, frame, n, NULL, 0, clock_monotonic_us() + ROOM_US);
 }
 
-/* The kind of the next message, which stays where it is. 1, 0 or -1 like push_frame_recv. */
-static int peek_kind(int sock, uint32_t *ret)
+int push_frame_peek(int sock, uint32_t *ret_kind)
 {
     ssize_t n;
     do
-        n = recv(sock, ret, sizeof *ret, MSG_PEEK);
+        n = recv(sock, ret_kind, sizeof *ret_kind, MSG_PEEK);
     while (n < 0 && errno == EINTR);
-    if (n > 0 && n < (ssize_t)sizeof *ret)
-        *ret = 0; /* of no kind: the receiver of control frames refuses it */
+    if (n > 0 && n < (ssize_t)sizeof *ret_kind)
+        *ret_kind = 0; /* of no kind: the receiver of control frames refuses it */
     return n > 0 ? 1 : (int)n;
 }
 
@@ -126,7 +126,7 @@ int push_frame_recv(int sock, struct push_frame *ret)
 {
     size_t fds_n;
     uint32_t kind;
-    int found = peek_kind(sock, &kind);
+    int found = push_frame_peek(sock, &kind);
     if (found != 1)
         return found;
     if (kind < PUSH_CONFIG) {

@@ -88,8 +88,17 @@ struct push_answer_document {
     struct public_key key;
 };
 
+/* Whether a process of the enclave turns its loop. */
+enum push_liveness {
+    PUSH_NONE,   /* it does not run */
+    PUSH_ALIVE,  /* it answered the monitor a moment ago */
+    PUSH_SILENT, /* it runs, and does not answer (HEALTH_PATIENCE_US) */
+};
+
 struct push_answer_state {
-    uint32_t is_ready; /* 0: waits for a config */
+    uint32_t is_ready;        /* 0: waits for a config */
+    uint32_t signer, session; /* enum push_liveness */
+    uint32_t log_vsock_port;  /* 0: none */
 };
 
 /* kind tells which member holds: an enum push_kind, or an enum control_kind for `control`. */
@@ -117,6 +126,9 @@ bool push_frame_send(int sock, const struct push_frame *frame) ATTR_MUST_USE;
 /* push_frame_recv waits for one message, of either kind. 1: *ret is checked; 0: end of file; -1:
  * error, or a message that does not pass. Descriptors that come along are closed. */
 int push_frame_recv(int sock, struct push_frame *ret) ATTR_MUST_USE;
+
+/* push_frame_peek waits like push_frame_recv for a message and leaves it where it is: 1 and its kind, 0 or -1. */
+int push_frame_peek(int sock, uint32_t *ret_kind) ATTR_MUST_USE;
 
 /* push_credentials_are_sound: texts end and hold printable characters only, as they become header
  * lines of a request. */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -70,7 +71,7 @@ static bool is_readable(int fd)
 }
 
 /* The control socket ended: say how the process did. It is left to look_at_children to bury it. */
-static bool ended_err(const struct child *c, struct err *err)
+bool core_lost(const struct child *c, struct err *err)
 {
     for (int i = 0; i < 100 && c->pid > 0; i++) {
         siginfo_t info = {0};
@@ -125,22 +126,35 @@ static int log_to_watch(const struct child *c, uint64_t now, int *timeout_ms)
     return -1;
 }
 
+static void hear_aside(struct monitor *m, const struct pollfd *polled)
+{
+    bool is_heard = false;
+    for (size_t i = 0; i < m->aside_n; i++) {
+        m->aside[i].revents = polled[i].revents;
+        is_heard |= polled[i].revents != 0;
+    }
+    if (is_heard)
+        m->source->hear_aside(m);
+}
+
 void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms)
 {
     enum { OWN = 5 };
     uint64_t now = clock_monotonic_us();
-    struct pollfd p[OWN + CORE_EXTRA_MAX] = {
+    struct pollfd p[OWN + CORE_EXTRA_MAX + CORE_ASIDE_MAX] = {
         {.fd = m->signals, .events = POLLIN},
         {.fd = log_to_watch(&m->signer, now, &timeout_ms), .events = POLLIN},
         {.fd = log_to_watch(&m->session, now, &timeout_ms), .events = POLLIN},
         {.fd = m->signer.control, .events = POLLIN},
         {.fd = m->session.control, .events = POLLIN},
     };
+    size_t at = OWN;
     for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
-        p[OWN + i] = extra[i];
-    poll(p, OWN + extra_n, health_timeout_ms(m, timeout_ms));
-    for (size_t i = 0; i < extra_n && i < CORE_EXTRA_MAX; i++)
-        extra[i].revents = p[OWN + i].revents;
+        p[at++] = extra[i];
+    memcpy(&p[at], m->aside, m->aside_n * sizeof p[0]);
+    poll(p, at + m->aside_n, health_timeout_ms(m, timeout_ms));
+    for (size_t i = OWN; i < at; i++)
+        extra[i - OWN].revents = p[i].revents;
     if (p[1].revents != 0 && !child_forward_log(&m->signer))
         fd_close(&m->signer.log);
     if (p[2].revents != 0 && !child_forward_log(&m->session))
@@ -151,6 +165,7 @@ void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int time
         hear(m, &m->signer);
     if (p[4].revents != 0 && m->awaited != &m->session)
         hear(m, &m->session);
+    hear_aside(m, &p[at]);
     health_turn(m);
 }
 
@@ -195,7 +210,7 @@ static bool await(struct monitor *m, struct child *from, uint32_t kind, struct c
         size_t fds_n;
         int got = control_recv(from->control, ret, ret_fd, ret_fd != NULL ? 1 : 0, &fds_n);
         if (got != 1)
-            return ended_err(from, err);
+            return core_lost(from, err);
         if (ret->kind == CONTROL_FAILED)
             return err_set(err, "%s", ret->u.text);
         if (ret->kind == kind)
@@ -209,7 +224,7 @@ bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct 
     int *ret_fd, struct err *err)
 {
     if (from->control < 0)
-        return ended_err(from, err);
+        return core_lost(from, err);
     m->awaited = from;
     bool ok = await(m, from, kind, ret, ret_fd, err);
     m->awaited = NULL;

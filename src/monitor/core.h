@@ -32,7 +32,11 @@ struct monitor_source {
     int (*open_identity)(struct monitor *m, const struct config_validator *v, struct err *err);
     /* The signer asks for a link to the chain's store on the parent. NULL: there are none. */
     void (*give_link)(struct monitor *m, const char *chain_id);
+    /* One of m->aside has something. Called from within core_turn: it may not wait. NULL: there are none. */
+    void (*hear_aside)(struct monitor *m);
 };
+
+enum { CORE_EXTRA_MAX = 16, CORE_ASIDE_MAX = 16 };
 
 struct monitor {
     const struct monitor_source *source;
@@ -42,7 +46,10 @@ struct monitor {
     size_t chains_n;
     struct child signer;
     struct child session;
-    struct notify notify;        /* the service manager, if there is one */
+    struct notify notify; /* the service manager, if there is one */
+    /* What is heard in every turn, whoever waits for whatever else; fd -1: nothing. */
+    struct pollfd aside[CORE_ASIDE_MAX];
+    size_t aside_n;
     const struct child *awaited; /* whose next message somebody waits for, NULL: nobody does */
     int signals;                 /* signalfd */
     bool stopping;               /* SIGTERM or SIGINT was seen */
@@ -61,7 +68,6 @@ bool core_check_descriptors(const struct config *config, struct err *err) ATTR_M
 /* core_turn waits at most timeout_ms for anything at all, forwards log lines, takes signals, hears what the
  * children say unasked, and feeds the watchdog: whoever waits in the monitor waits here. extra: more descriptors
  * to wait on, n of them (at most CORE_EXTRA_MAX), with their revents filled in. */
-enum { CORE_EXTRA_MAX = 32 };
 void core_turn(struct monitor *m, struct pollfd *extra, size_t extra_n, int timeout_ms);
 
 /* core_send sends a message to the signer or the session, with fds_n descriptors (borrowed). It waits for room like
@@ -82,6 +88,9 @@ bool core_await_fd(struct monitor *m, struct child *from, uint32_t kind, struct 
 /* core_watch looks at the children: starts a killed session again. -1 to
  * go on, else the exit code of the program. */
 int core_watch(struct monitor *m);
+
+/* core_lost: why a child cannot be talked with, in words. Returns false. */
+bool core_lost(const struct child *c, struct err *err);
 
 bool core_session_runs(const struct monitor *m);
 bool core_start_session(struct monitor *m, struct err *err) ATTR_MUST_USE;

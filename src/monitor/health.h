@@ -14,6 +14,9 @@ void health_turn(struct monitor *m);
 int health_timeout_ms(const struct monitor *m, int timeout_ms);
 void health_heard(struct child *c);
 
+/* false: this child has not been heard for HEALTH_PATIENCE_US. One that was never started is not missed. */
+bool health_answers(const struct child *c);
+
 /* false: one that runs, or is to be started again, has not been heard for HEALTH_PATIENCE_US. */
 bool health_is_good(const struct monitor *m);
 

@@ -9,7 +9,9 @@
  *   {"op":"keygen","kms":{place},"credentials":{...},"nonce":hex}
  *      -> {"ok":true,"ciphertext":base64,"public_key":hex,"document":base64}
  *   {"op":"attest","nonce":hex,"user_data":hex}   -> {"ok":true,"document":base64}
- *   {"op":"ping"}                                  -> {"ok":true,"state":"waiting"|"ready"}
+ *   {"op":"ping"}, answered at once whatever else is in work
+ *      -> {"ok":true,"state":"waiting"|"ready","signer":"alive"|"silent","session":"none"|"alive"|"silent",
+ *          "log_vsock_port":number}
  *   any failure                                    -> {"ok":false,"error":"in words"} */
 #ifndef TMKMS_NITRO_PUSH_H
 #define TMKMS_NITRO_PUSH_H

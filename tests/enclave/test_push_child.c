@@ -109,7 +109,7 @@ static int leave(void **state)
     "\",\"host\":\"kms.test\",\"port\":4443,\"context\":{\"chain\":\"hub\"}}"
 #define KEYGEN                                                                                     \
     "{\"op\":\"keygen\",\"kms\":" PLACE ",\"credentials\":" CREDENTIALS ",\"nonce\":\"" NONCE "\"" \
-                                                                                              "}"
+    "}"
 
 static void say(const char *text)
 {
@@ -258,9 +258,12 @@ static void ping(void **state)
     (void)state;
     say("{\"op\":\"ping\"}");
     expect(PUSH_PING);
-    struct push_frame ready = {.kind = PUSH_ANSWER_STATE, .u.state.is_ready = 1};
+    struct push_frame ready = {.kind = PUSH_ANSWER_STATE,
+        .u.state = {
+            .is_ready = 1, .signer = PUSH_ALIVE, .session = PUSH_SILENT, .log_vsock_port = 6050}};
     answer(&ready);
-    expect_answer("{\"ok\":true,\"state\":\"ready\"}");
+    expect_answer("{\"ok\":true,\"state\":\"ready\",\"signer\":\"alive\",\"session\":\"silent\","
+                  "\"log_vsock_port\":6050}");
 }
 
 static void verdict_of_the_monitor(void **state)

@@ -150,6 +150,8 @@ static void wrong_values(void **state)
     REFUSED(PUSH_ANSWER_DOCUMENT, sent.u.document.document_n++);
     REFUSED(PUSH_ANSWER_DOCUMENT, sent.u.document.ciphertext_n++);
     REFUSED(PUSH_ANSWER_STATE, sent.u.state.is_ready = 2);
+    REFUSED(PUSH_ANSWER_STATE, sent.u.state.signer = PUSH_SILENT + 1);
+    REFUSED(PUSH_ANSWER_STATE, sent.u.state.session = PUSH_SILENT + 1);
     REFUSED(PUSH_ANSWER_ERROR, memset(sent.u.error, 'a', sizeof sent.u.error));
 }
 
