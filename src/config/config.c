@@ -168,6 +168,7 @@ void config_free(struct config *c)
 {
     free(c->chains);
     free(c->validators);
+    free(c->nodes);
     *c = (struct config){0};
 }
 

@@ -26,6 +26,7 @@ enum {
     CONFIG_VALIDATORS_MAX = 1024,
     CONFIG_HOOK_MAX = 1024,
     CONFIG_PREFIX_MAX = 64,
+    CONFIG_NAME_MAX = 51,
 };
 
 /* How public keys are printed for this chain. */
@@ -53,7 +54,8 @@ struct config_chain {
     int64_t min_height; /* heights below it are refused; 0: none */
 
     /* In an enclave: */
-    uint32_t state_port; /* vsock port of `tmkms nitro persist`; 0: state_file holds the state */
+    uint32_t
+        state_port; /* vsock port of `tmkms nitro persist`, which keeps it in state_file; 0: here */
     /* The key as KMS sealed it, instead of key_file; 0 bytes: key_file holds the key. */
     uint32_t sealed_n;
     uint8_t sealed[KMS_BLOB_MAX];
@@ -79,6 +81,12 @@ struct config_validator {
 
 struct config_enclave {
     uint32_t log_port; /* vsock port of the parent that takes log lines; 0: none */
+    /* For `tmkms nitro run` alone: not in what is pushed. */
+    char eif[CONFIG_PATH_MAX]; /* the image; "": not said */
+    uint32_t cpus;             /* 0: not said */
+    uint32_t memory_mib;       /* 0: what the image needs */
+    uint32_t cid;              /* 0: chosen when it starts */
+    char name[CONFIG_NAME_MAX];
 };
 
 struct config {
@@ -86,6 +94,8 @@ struct config {
     size_t chains_n;
     struct config_validator *validators;
     size_t validators_n;
+    /* [validators_n]: where `tmkms nitro run` leads the port of each; kind 0: not said. Not in what is pushed. */
+    struct link_address *nodes;
     struct config_enclave enclave;
 };
 
@@ -120,7 +130,7 @@ bool config_read_as_far(
     struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 
 /* config_tree_read reads the file into the tree that is pushed to an enclave: kms_root_file is read
- * and replaced by kms_root_pem. *ret is the caller's (json_decref). What stands in the tree is not
+ * and replaced by kms_root_pem, and what is for the parent alone (schema.h: is_for_parent) is taken out. *ret is the caller's (json_decref). What stands in the tree is not
  * checked here: config_from_tree. */
 bool config_tree_read(json_t **ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "config/config.h"
 #include "config/flatten.h"
+#include "config/schema.h"
 #include "config/toml.h"
 
 static bool to_tree(json_t **ret_tree, json_t **ret_lines, struct bytes toml, const char *file,
@@ -167,6 +168,27 @@ static bool inline_root(json_t *softsign, const char *file, struct problems *pro
            json_object_del(softsign, "kms_root_file") == 0;
 }
 
+/* Keys for the parent stand one table deep. */
+static void leave_out_of_all(json_t *tree, const struct schema_key *key)
+{
+    json_t *tables = json_object_get(tree, key->table);
+    json_object_del(tables, key->name);
+    for (size_t i = 0; i < json_array_size(tables); i++)
+        json_object_del(json_array_get(tables, i), key->name);
+}
+
+/* The enclave gets what it needs, and neither paths nor addresses of its parent. */
+static void leave_out_parent(json_t *tree)
+{
+    for (const struct schema_key *k = schema_keys; k->name != NULL; k++)
+        if (k->is_for_parent)
+            leave_out_of_all(tree, k);
+    json_t *chains = json_object_get(tree, "chain");
+    for (size_t i = 0; i < json_array_size(chains); i++)
+        if (json_object_get(json_array_get(chains, i), "state_vsock_port") != NULL)
+            json_object_del(json_array_get(chains, i), "state_file");
+}
+
 bool config_tree_read(json_t **ret, const char *file, struct problems *problems)
 {
     struct file_text f = {0};
@@ -177,6 +199,7 @@ bool config_tree_read(json_t **ret, const char *file, struct problems *problems)
     if (!ok)
         return false;
     json_decref(lines);
+    leave_out_parent(tree);
     json_t *softsigns = json_object_get(json_object_get(tree, "providers"), "softsign");
     for (size_t i = 0; i < json_array_size(softsigns); i++)
         ok = inline_root(json_array_get(softsigns, i), file, problems) && ok;

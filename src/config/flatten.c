@@ -119,9 +119,11 @@ static void check_chain(const struct raw *raw, size_t index)
     struct raw_chain *c = &raw->chains[index];
     if (c->out.id[0] == '\0') /* complained about already */
         return;
-    if (c->out.state_file[0] != '\0' && c->out.state_port != 0)
+    if (c->out.state_file[0] != '\0' && c->out.state_port != 0 && raw->is_pushed)
         complain(raw, &c->place, "state_file",
-            "stands beside state_vsock_port; the state is in one place, remove one of them");
+            "stands beside state_vsock_port, and is for the parent alone; push the configuration "
+            "with "
+            "`tmkms nitro push-config`, which leaves it out");
     if (c->out.state_file[0] == '\0' && c->out.state_port == 0)
         snprintf(
             c->out.state_file, sizeof c->out.state_file, "%s_priv_validator_state.json", c->out.id);
@@ -262,6 +264,39 @@ static void check_secret_key(const struct raw *raw, const struct raw_validator *
                 v->out.secret_key);
 }
 
+/* Where the parent leads a port of the enclave's. */
+static void check_node(const struct raw *raw, size_t index)
+{
+    struct raw_validator *v = &raw->validators[index];
+    struct err err;
+    if (v->node_text[0] == '\0')
+        return;
+    if (v->out.address.kind != LINK_VSOCK)
+        complain(raw, &v->place, "node",
+            "is for an enclave, where addr is { port = NUMBER }; this addr is the node's own, "
+            "remove one "
+            "of them");
+    else if (!link_address_parse(&v->node, v->node_text, &err))
+        complain(raw, &v->place, "node", "%.700s", err.text);
+    else if ((v->node.kind != LINK_UNIX && v->node.kind != LINK_TCP) || v->node.has_peer_id)
+        complain(raw, &v->place, "node",
+            "\"%.200s\" is not of the form unix:///path or tcp://host:port; who the node must be "
+            "stands "
+            "in addr (peer_id)",
+            v->node_text);
+}
+
+static void check_enclave(const struct raw *raw)
+{
+    const struct place place = {.section = "[enclave]", .path = "enclave"};
+    const struct config_enclave *e = &raw->enclave;
+    if (e->cid > 0 && e->cid < 4)
+        complain(raw, &place, "cid", "is %u; 1 to 3 are the machine's own, write 4 or more, or 0",
+            e->cid);
+    if (e->name[0] == '.' || e->name[0] == '-')
+        complain(raw, &place, "name", "\"%s\" begins with a dot or a dash", e->name);
+}
+
 static void check_twins(const struct raw *raw, size_t index)
 {
     const struct raw_validator *v = &raw->validators[index];
@@ -289,6 +324,7 @@ static void check_validator(const struct raw *raw, size_t index)
     if (v->out.address.kind == 0) /* complained about already */
         return;
     check_secret_key(raw, v);
+    check_node(raw, index);
     check_twins(raw, index);
     if (v->out.timeout_secs > 0 && v->out.timeout_secs < TIMEOUT_SANE_SECS)
         complain_mildly(raw, &v->place, "timeout",
@@ -315,13 +351,18 @@ static void copy_out(struct config *ret, const struct raw *raw)
         .chains_n = raw->chains_n, .validators_n = raw->validators_n, .enclave = raw->enclave};
     c.chains = calloc(raw->chains_n + 1, sizeof *c.chains);
     c.validators = calloc(raw->validators_n + 1, sizeof *c.validators);
-    if (c.chains == NULL || c.validators == NULL)
+    c.nodes = calloc(raw->validators_n + 1, sizeof *c.nodes);
+    if (c.chains == NULL || c.validators == NULL || c.nodes == NULL)
         abort();
     /* memcpy keeps the zeroed padding, so that equal chains are equal bytes. */
     for (size_t i = 0; i < c.chains_n; i++)
         memcpy(&c.chains[i], &raw->chains[i].out, sizeof c.chains[i]);
-    for (size_t i = 0; i < c.validators_n; i++)
+    for (size_t i = 0; i < c.validators_n; i++) {
         memcpy(&c.validators[i], &raw->validators[i].out, sizeof c.validators[i]);
+        c.nodes[i] = raw->validators[i].node;
+    }
+    if (c.enclave.name[0] == '\0')
+        memcpy(c.enclave.name, "tmkms", sizeof "tmkms");
     *ret = c;
 }
 
@@ -332,13 +373,15 @@ void flatten(struct config *ret, struct raw *raw)
     for (size_t i = 0; i < raw->softsigns_n; i++)
         check_softsign(raw, &raw->softsigns[i]);
     for (size_t i = 0; i < raw->chains_n; i++)
-        if (find_chain(raw, raw->chains[i].out.id) == &raw->chains[i] && raw->chains[i].out.id[0] != '\0')
+        if (find_chain(raw, raw->chains[i].out.id) == &raw->chains[i] &&
+            raw->chains[i].out.id[0] != '\0')
             find_key(raw, &raw->chains[i]); /* a chain that stands there twice is told once */
     for (size_t i = 0; i < raw->validators_n; i++) {
         sealed_finish_validator(raw, &raw->validators[i]);
         check_validator(raw, i);
     }
     sealed_check_ports(raw);
+    check_enclave(raw);
     for (size_t i = 0; i < raw->chains_n; i++) {
         if (raw->chains[i].out.id[0] == '\0')
             continue;

@@ -81,12 +81,14 @@ const struct schema_key schema_keys[] = {
         .preset_doc = "`<id>_priv_validator_state.json` in the current folder",
         IN_CHAIN(state_file),
         .doc = "The file that remembers what was signed last. It must exist (`tmkms state init`), "
-               "belongs to one chain only, and must never be copied back from a backup."},
+               "belongs to one chain only, and must never be copied back from a backup. Beside "
+               "`state_vsock_port` it is the file in which the parent (`tmkms nitro run`, `tmkms "
+               "nitro "
+               "persist -c`) keeps the state; the enclave does not see it."},
     {"chain", "state_vsock_port", SCHEMA_INTEGER, VSOCK_PORT, IN_CHAIN(state_port),
         .preset_doc = "required in an enclave",
-        .doc =
-            "In an enclave, instead of `state_file`: the port of the parent on which `tmkms nitro "
-            "persist` keeps the state. Several chains may share it."},
+        .doc = "In an enclave: the port of the parent on which `tmkms nitro run` or `tmkms nitro "
+               "persist` keeps the state. Several chains may share it."},
     {"chain", "public_key", SCHEMA_PUBLIC_KEY, IN_CHAIN(expected_key),
         .doc = "The key that must come out: hex, base64, or bech32 (`cosmosvalconspub1...`), as "
                "`tmkms pubkey` prints it. What KMS decrypts has no sender: without this line the "
@@ -182,6 +184,13 @@ const struct schema_key schema_keys[] = {
         .doc =
             "Refuse every height above this one. The Rust program wants a string; an integer is as "
             "good here."},
+    {"validator", "node", SCHEMA_TEXT, .is_for_parent = true, AT(raw_validator, node_text),
+        .preset_doc = "required for `tmkms nitro run`, unless its `-u` says it",
+        .doc =
+            "Beside `addr = { port = NUMBER }`: where the parent leads that port, `unix:///path` "
+            "or "
+            "`tcp://host:port`, which is the node's `priv_validator_laddr`. For `tmkms nitro run` "
+            "alone: neither pushed to the enclave nor measured."},
     {"validator", "reconnect", SCHEMA_BOOL, .preset = "true", IN_VALIDATOR(reconnect),
         .doc = "Dial again when the connection ends. With `false` for every node the program ends "
                "when "
@@ -190,7 +199,8 @@ const struct schema_key schema_keys[] = {
     /* [[validator]] addr = {...} */
     {"validator.addr", "port", SCHEMA_INTEGER, .required = true, VSOCK_PORT,
         IN_VALIDATOR(address.vsock_port),
-        .doc = "The port of the parent (CID 3) on which `tmkms nitro proxy` listens."},
+        .doc = "The port of the parent (CID 3) on which `tmkms nitro run` or `tmkms nitro proxy` "
+               "listens."},
     {"validator.addr", "secret_connection", SCHEMA_BOOL, .preset = "false",
         IN_VALIDATOR(address.is_secret_connection),
         .doc = "The node listens on tcp: encrypt and authenticate, as with `tcp://`. Needs "
@@ -202,7 +212,25 @@ const struct schema_key schema_keys[] = {
     {"enclave", "log_vsock_port", SCHEMA_INTEGER, .preset = "0", .min = 0, .max = UINT32_MAX - 1,
         IN_ENCLAVE(log_port),
         .doc = "The port of the parent that takes log lines (`tmkms nitro logs` prints them); 0 "
-               "sends none."},
+               "sends none. Where the key is missing, `tmkms nitro run` takes 6050."},
+    {"enclave", "eif", SCHEMA_PATH, .is_for_parent = true, IN_ENCLAVE(eif),
+        .preset_doc = "required for `tmkms nitro run`, unless its `--eif` says it",
+        .doc = "The image to start. This key and those below are for `tmkms nitro run` alone: "
+               "neither pushed to the enclave nor measured."},
+    {"enclave", "cpus", SCHEMA_INTEGER, .is_for_parent = true, .min = 1, .max = 128,
+        IN_ENCLAVE(cpus), .preset_doc = "2, or 1 under QEMU", .doc = "Processors of the enclave."},
+    {"enclave", "memory_mib", SCHEMA_INTEGER, .is_for_parent = true, .preset = "0", .min = 0,
+        .max = 1048576, IN_ENCLAVE(memory_mib),
+        .doc =
+            "Memory of the enclave in MiB; 0: four times the size of the image, and 64 at least."},
+    {"enclave", "cid", SCHEMA_INTEGER, .is_for_parent = true, .preset = "0", .min = 0,
+        .max = UINT32_MAX - 1, IN_ENCLAVE(cid),
+        .doc = "The CID of the enclave, 4 or more; 0: chosen when it starts."},
+    {"enclave", "name", SCHEMA_CHAIN_ID, .is_for_parent = true, .preset_doc = "`\"tmkms\"`",
+        IN_ENCLAVE(name),
+        .doc =
+            "The enclave's name among those of this instance. A running one of this name is ended "
+            "when another is started."},
 
     /* [providers] */
     {"providers", "softsign", SCHEMA_TABLES, .max = CONFIG_CHAINS_MAX, .record = RECORD_SOFTSIGN,

@@ -51,6 +51,7 @@ struct schema_key {
     enum schema_type type;
     bool required;
     bool is_secret;         /* never printed; a file that holds it must not be readable by others */
+    bool is_for_parent;     /* of `tmkms nitro run`: never pushed, and refused when it was */
     const char *preset;     /* what an absent key means, as it would be written in the file */
     const char *preset_doc; /* the same in words, where the reader cannot simply fill it in */
     int64_t min, max;       /* of an integer; max of SCHEMA_TABLES: how many */
@@ -96,6 +97,8 @@ struct raw_validator {
     struct config_validator out;
     struct place place;
     char peer_id[2 * PEER_ID_LEN + 1]; /* of addr = {...} */
+    char node_text[LINK_TEXT_MAX];
+    struct link_address node;
     struct raw_blob sealed;
 };
 

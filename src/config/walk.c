@@ -211,7 +211,11 @@ static void walk_table(struct raw *raw, const char *table, const json_t *value,
         const json_t *item = json_object_get(value, k->name);
         bool is_empty =
             k->type == SCHEMA_TABLES && json_is_array(item) && json_array_size(item) == 0;
-        if (item != NULL && !is_empty)
+        if (item != NULL && k->is_for_parent && raw->is_pushed)
+            REFUSE(&c,
+                "is for the parent alone; push the configuration with `tmkms nitro push-config`, "
+                "which leaves it out");
+        else if (item != NULL && !is_empty)
             walk_key(&c, item, depth - 1);
         else if (k->required)
             REFUSE(&c, "is missing; add it: %s", value_type_words(k->type));

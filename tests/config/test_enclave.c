@@ -222,7 +222,19 @@ static void what_does_not_fit_together_is_refused(void **state)
     static const struct {
         const char *text, *words;
     } bad[] = {
-        {CHAIN("state_file = \"x\"\n") KEY(REGION), "state_file: stands beside state_vsock_port"},
+        {GOOD NODE("\"tcp://h:1\"") "node = \"tcp://h:1\"\n", "node: is for an enclave"},
+        {GOOD NODE("{ port = 5556 }") "node = \"vsock://1\"\n", "node: "},
+        {GOOD NODE("{ port = 5556 }") "node = \"tcp://h\"\n", "node: "},
+        {GOOD NODE(
+             "{ port = 5556 }") "node = \"tcp://f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff00010203@h:1\"\n",
+            "node: \"tcp://f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff00010203@h:1\" is not of the form"},
+        {GOOD NODE("{ port = 5556 }") "node = { port = 1 }\n", "node: is a table"},
+        {"[enclave]\ncid = 3\n" GOOD, "[enclave]: cid: is 3; 1 to 3 are the machine's own"},
+        {"[enclave]\nname = \"../x\"\n" GOOD, "[enclave]: name: \"../x\" may hold only"},
+        {"[enclave]\nname = \"..\"\n" GOOD, "[enclave]: name: \"..\" begins with a dot"},
+        {"[enclave]\ncpus = 0\n" GOOD, "[enclave]: cpus: is 0"},
+        {"[enclave]\nmemory_mib = -1\n" GOOD, "[enclave]: memory_mib: is -1"},
+        {"[enclave]\neif = \"/srv/\"\n" GOOD, "[enclave]: eif: \"/srv/\" is a folder"},
         {CHAIN("") KEY(""), "aws_region: is missing; encrypted_key_b64 needs the region"},
         {CHAIN("") KEY("aws_region = \"<AWS region>\"\n"), "\"<AWS region>\" is no region"},
         {CHAIN("") KEY(REGION "path = \"x\"\n"), "path: stands beside encrypted_key_b64"},
@@ -515,12 +527,112 @@ static void credentials_travel_apart(void **state)
     json_decref(tree);
 }
 
+/* ---- what is for the parent alone ---- */
+
+#define PARENT_ENCLAVE                                                                             \
+    "[enclave]\nlog_vsock_port = 6051\neif = \"/srv/SECRET.eif\"\ncpus = 4\nmemory_mib = "         \
+    "256\ncid = 16\nname = \"SECRET\"\n"
+#define PARENT_FILE "state_file = \"/srv/SECRET.json\"\n"
+#define PARENT_NODE(address) NODE("{ port = 5555 }") "node = \"" address "\"\n"
+
+static void keys_for_the_parent_are_read(void **state)
+{
+    (void)state;
+    expect_good(PARENT_ENCLAVE CHAIN(PARENT_FILE) PARENT_NODE("unix:///srv/node.sock") KEY(REGION)
+            NODE("{ port = 5556 }") "node = \"tcp://10.0.0.1:26659\"\n" NODE("{ port = 5557 }"));
+    assert_string_equal(config.enclave.eif, "/srv/SECRET.eif");
+    assert_string_equal(config.enclave.name, "SECRET");
+    assert_int_equal(config.enclave.cpus, 4);
+    assert_int_equal(config.enclave.memory_mib, 256);
+    assert_int_equal(config.enclave.cid, 16);
+    assert_int_equal(config.enclave.log_port, 6051);
+    assert_string_equal(config.chains[0].state_file, "/srv/SECRET.json");
+    assert_int_equal(config.chains[0].state_port, 6666);
+    assert_int_equal(config_use(&config), CONFIG_ENCLAVE);
+    assert_true(config_check_for(CONFIG_ENCLAVE, &config, "tmkms.toml", &problems));
+    assert_int_equal(config.validators_n, 3);
+    assert_int_equal(config.nodes[0].kind, LINK_UNIX);
+    assert_string_equal(config.nodes[0].path, "/srv/node.sock");
+    assert_int_equal(config.nodes[1].kind, LINK_TCP);
+    assert_string_equal(config.nodes[1].host, "10.0.0.1");
+    assert_int_equal(config.nodes[1].port, 26659);
+    assert_int_equal(config.nodes[2].kind, 0);
+    expect_good(GOOD);
+    assert_string_equal(config.enclave.name, "tmkms");
+    assert_int_equal(config.enclave.memory_mib, 0);
+    assert_int_equal(config.nodes[0].kind, 0);
+}
+
 static void write_file(const char *path, const char *text)
 {
     FILE *f = fopen(path, "w");
     assert_non_null(f);
     assert_true(fputs(text, f) >= 0);
     assert_int_equal(fclose(f), 0);
+}
+
+static json_t *pushed_tree_of(const char *text)
+{
+    char file[] = "/tmp/tmkms-tree-XXXXXX";
+    json_t *tree = NULL;
+    int fd = mkstemp(file);
+    assert_true(fd >= 0);
+    close(fd);
+    write_file(file, text);
+    forget();
+    assert_true(config_tree_read(&tree, file, &problems));
+    unlink(file);
+    return tree;
+}
+
+/* The enclave gets the same bytes with and without them, so that nothing of them can be measured. */
+static void keys_for_the_parent_are_not_pushed(void **state)
+{
+    (void)state;
+    json_t *with = pushed_tree_of(
+        PARENT_ENCLAVE CHAIN(PARENT_FILE) PARENT_NODE("unix:///SECRET.sock") KEY(REGION));
+    json_t *without = pushed_tree_of("[enclave]\nlog_vsock_port = 6051\n" GOOD);
+    assert_true(json_equal(with, without));
+    char *text = json_dumps(with, JSON_COMPACT);
+    assert_null(strstr(text, "SECRET"));
+    free(text);
+    forget();
+    assert_true(config_from_tree(&config, with, "pushed", &problems));
+    assert_string_equal(config.chains[0].state_file, "");
+    assert_int_equal(config.chains[0].state_port, 6666);
+    json_decref(with);
+    json_decref(without);
+    /* On a host the file is the state itself. */
+    json_t *host = pushed_tree_of(CHAIN_("a", PARENT_FILE));
+    const json_t *chain = json_array_get(json_object_get(host, "chain"), 0);
+    assert_string_equal(
+        json_string_value(json_object_get(chain, "state_file")), "/srv/SECRET.json");
+    json_decref(host);
+}
+
+static void keys_for_the_parent_are_refused_in_the_enclave(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {CHAIN(PARENT_FILE) NODE("{ port = 5555 }") KEY(REGION),
+            "state_file: stands beside state_vsock_port, and is for the parent alone"},
+        {CHAIN("") PARENT_NODE("unix:///x") KEY(REGION), "node: is for the parent alone"},
+        {"[enclave]\neif = \"/x\"\n" GOOD, "[enclave]: eif: is for the parent alone"},
+        {"[enclave]\ncpus = 2\n" GOOD, "[enclave]: cpus: is for the parent alone"},
+        {"[enclave]\nmemory_mib = 64\n" GOOD, "[enclave]: memory_mib: is for the parent alone"},
+        {"[enclave]\ncid = 5\n" GOOD, "[enclave]: cid: is for the parent alone"},
+        {"[enclave]\nname = \"x\"\n" GOOD, "[enclave]: name: is for the parent alone"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_t *tree = tree_of(bad[i].text);
+        expect_good(bad[i].text);
+        forget();
+        assert_false(config_from_tree(&config, tree, "pushed", &problems));
+        expect(false, bad[i].words);
+        json_decref(tree);
+    }
 }
 
 static void the_root_file_is_put_into_the_tree(void **state)
@@ -623,6 +735,9 @@ int main(void)
         cmocka_unit_test(toml_and_json_give_equal_bytes),
         cmocka_unit_test(a_tree_is_refused_in_the_same_words_without_lines),
         cmocka_unit_test(credentials_travel_apart),
+        cmocka_unit_test(keys_for_the_parent_are_read),
+        cmocka_unit_test(keys_for_the_parent_are_not_pushed),
+        cmocka_unit_test(keys_for_the_parent_are_refused_in_the_enclave),
         cmocka_unit_test(the_root_file_is_put_into_the_tree),
         cmocka_unit_test(damaged_trees_get_an_answer),
     };

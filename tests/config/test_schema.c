@@ -23,7 +23,10 @@ static void add_enclave(json_t *tree)
     json_t *softsign =
         json_array_get(json_object_get(json_object_get(tree, "providers"), "softsign"), 0);
     assert_int_equal(0,
-        json_object_set_new(tree, "enclave", json_pack("{s:i}", "log_vsock_port", 6050)) |
+        json_object_set_new(tree, "enclave",
+            json_pack("{s:i, s:s, s:i, s:i, s:i, s:s}", "log_vsock_port", 6050, "eif", "/x.eif",
+                "cpus", 2, "memory_mib", 64, "cid", 16, "name", "a")) |
+            json_object_set_new(validator, "node", json_string("tcp://10.0.0.1:1")) |
             json_object_update_new(
                 chain, json_pack("{s:i, s:s, s:i}", "state_vsock_port", 6666, "public_key",
                            "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=", "min_height", 7)) |

@@ -162,6 +162,11 @@ static void what_does_not_matter_is_left_out(void **state)
         {"encrypted_key_b64 = \"AAAA\"", "encrypted_key_b64 = \"BBBB\""},
         {"aws_region", "kms_vsock_port = 8001\naws_region"},
         {"aws_region", "credentials = { aws_key_id = \"k\", aws_secret_key = \"s\" }\naws_region"},
+        /* what is for the parent alone */
+        {"state_vsock_port", "state_file = \"x\"\nstate_vsock_port"},
+        {"addr = { port", "node = \"unix:///run/node.sock\"\naddr = { port"},
+        {"[[chain]]", "[enclave]\neif = \"x\"\ncpus = 4\nmemory_mib = 256\ncid = 16\nname = "
+                      "\"x\"\n[[chain]]"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (!same(WHOLE, changed(cases[i].from, cases[i].to)))
