@@ -10,6 +10,14 @@
 #include "nitro/push.h"
 #include "sandbox/sandbox.h"
 
+enum { SOURCE_MAX = 128 };
+
+/* About what was sent. */
+struct sent {
+    char source[SOURCE_MAX]; /* of the credentials */
+    int64_t expires_s;      /* 0: not known */
+};
+
 /* ---- what is sent ----------------------------------------------------------------- */
 
 static void print_problems(const struct problems *problems)
@@ -24,8 +32,24 @@ static void print_problems(const struct problems *problems)
             problems->errors_n == 1 ? "" : "s");
 }
 
+struct options {
+    const char *file;
+    uint32_t log_port; /* where the configuration says none; 0: none */
+    bool verbose, as_json;
+};
+
+static void add_log_port(json_t *tree, uint32_t port)
+{
+    json_t *table = json_object_get(tree, "enclave");
+    if (tree == NULL || port == 0 || json_object_get(table, "log_vsock_port") != NULL)
+        return;
+    if (table == NULL)
+        json_object_set_new(tree, "enclave", table = json_object());
+    json_object_set_new(table, "log_vsock_port", json_integer(port));
+}
+
 /* The file's tree as it is sent. NULL: it has problems, and they were printed. */
-static json_t *read_tree(const char *file)
+static json_t *read_tree(const char *file, uint32_t log_port)
 {
     struct config config = {0};
     struct problems problems = {0};
@@ -38,20 +62,20 @@ static json_t *read_tree(const char *file)
         json_decref(tree);
         tree = NULL;
     }
+    add_log_port(tree, log_port);
     problems_free(&problems);
     config_free(&config);
     return tree;
 }
 
 /* From the file, where they are taken out, or from where AWS's own tools find them. */
-static bool find_credentials(
-    struct aws_credentials *ret, json_t *tree, const char *file, struct err *err)
+static bool find_credentials(struct aws_credentials *ret, char source[SOURCE_MAX], json_t *tree,
+    const char *file, struct err *err)
 {
-    char source[128];
     if (!config_tree_take_credentials(ret, tree, err))
         return err_prefix(err, "%s", file);
     if (ret->key_id[0] != '\0')
-        snprintf(source, sizeof source, "%.100s", file);
+        snprintf(source, SOURCE_MAX, "%.100s", file);
     else if (!credentials_find(ret, source, err))
         return err_prefix(err, "no AWS credentials");
     command_status("Credentials", "from %s", source);
@@ -78,46 +102,64 @@ static void print_answer(const json_t *answer)
     printf("PCR16: %s\n", enclave_text(answer, "pcr16"));
 }
 
+/* The answer as it came, and until when the credentials last. */
+static bool print_json(json_t *answer, const struct sent *sent)
+{
+    json_object_del(answer, "ok");
+    json_t *credentials =
+        json_pack("{s:s, s:I}", "source", sent->source, "expires", (json_int_t)sent->expires_s);
+    return json_object_set_new(answer, "credentials", credentials) == 0 &&
+           json_dumpf(answer, stdout, JSON_COMPACT) == 0 && puts("") >= 0;
+}
+
 /* ---- the command ---------------------------------------------------------------- */
 
-static json_t *make_request(const char *file, bool verbose, struct err *err)
+static json_t *make_request(const struct options *o, struct sent *ret, struct err *err)
 {
     struct aws_credentials credentials = {0};
-    json_t *request = NULL, *tree = read_tree(file);
-    if (tree != NULL && find_credentials(&credentials, tree, file, err))
+    json_t *request = NULL, *tree = read_tree(o->file, o->log_port);
+    if (tree != NULL && find_credentials(&credentials, ret->source, tree, o->file, err))
         request = json_pack("{s:s, s:O, s:o, s:b}", "op", "config", "config", tree, "credentials",
-            enclave_credentials(&credentials), "verbose", (int)verbose);
+            enclave_credentials(&credentials), "verbose", (int)o->verbose);
+    ret->expires_s = credentials.expires_s;
     secret_wipe(&credentials, sizeof credentials);
     json_decref(tree);
     return request;
 }
 
-static int push_config(const struct enclave *enclave, const char *file, bool verbose)
+static int push_config(const struct enclave *enclave, const struct options *o)
 {
+    struct sent sent = {0};
     struct err err = {0};
     if (!crypto_start(&err) || !sandbox_harden(false, &err))
         return command_failed("%s", err.text);
-    json_t *request = make_request(file, verbose, &err);
+    json_t *request = make_request(o, &sent, &err);
     if (request == NULL)
         return err.text[0] != '\0' ? command_failed("%s", err.text) : EXIT_FAILED;
     json_t *answer = enclave_ask(enclave, request, &err);
     json_decref(request);
     if (answer == NULL)
         return command_failed("%s", err.text);
-    print_answer(answer);
+    bool ok = true;
+    if (o->as_json)
+        ok = print_json(answer, &sent);
+    else
+        print_answer(answer);
     json_decref(answer);
-    return EXIT_DONE;
+    return ok ? EXIT_DONE : command_failed("the answer cannot be printed");
 }
 
 int nitro_push_config(const struct command *self, int argc, char **argv)
 {
     struct enclave_options options = {0};
+    struct options o = {0};
     struct enclave enclave;
-    const char *config = NULL;
-    bool verbose = false;
+    const char *config = NULL, *log_port = NULL;
     const struct command_flag flags[] = {
         {'c', "config", &config, NULL},
-        {'v', "verbose", NULL, &verbose},
+        {'v', "verbose", NULL, &o.verbose},
+        {0, "json", NULL, &o.as_json},
+        {0, "log-port", &log_port, NULL},
         ENCLAVE_OPTION_FLAGS(options),
         {0},
     };
@@ -126,10 +168,13 @@ int nitro_push_config(const struct command *self, int argc, char **argv)
         return exit_code;
     if (argc > 0)
         return command_usage(self, "unexpected argument '%s'", argv[0]);
+    if (log_port != NULL && !enclave_number(log_port, 1, UINT32_MAX - 1, &o.log_port))
+        return command_usage(self, "'%s' is not a vsock port", log_port);
     exit_code = enclave_from(self, &options, &enclave);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    return push_config(&enclave, config_path(config), verbose);
+    o.file = config_path(config);
+    return push_config(&enclave, &o);
 }
 
 const char nitro_push_config_help[] =
@@ -147,5 +192,9 @@ const char nitro_push_config_help[] =
     "\n"
     "Options:\n"
     "  -c, --config FILE     Configuration [default: $TMKMS_CONFIG_FILE, or tmkms.toml]\n"
+    "      --json            Print the answer as one line of JSON, with `credentials.expires`\n"
+    "                        (seconds since 1970; 0: not known)\n"
+    "      --log-port PORT   Where the enclave sends log lines, for a configuration without\n"
+    "                        log_vsock_port\n"
     "  -v, --verbose         Make the enclave log more\n" ENCLAVE_OPTIONS_HELP
     "  -h, --help            Print help\n";

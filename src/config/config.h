@@ -130,8 +130,9 @@ bool config_read_as_far(
     struct config *ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 
 /* config_tree_read reads the file into the tree that is pushed to an enclave: kms_root_file is read
- * and replaced by kms_root_pem, and what is for the parent alone (schema.h: is_for_parent) is taken out. *ret is the caller's (json_decref). What stands in the tree is not
- * checked here: config_from_tree. */
+ * and replaced by kms_root_pem, and what is for the parent alone (schema.h: is_for_parent) is taken
+ * out. *ret is the caller's (json_decref). What stands in the tree is not checked here:
+ * config_from_tree. */
 bool config_tree_read(json_t **ret, const char *file, struct problems *problems) ATTR_MUST_USE;
 
 /* ---- from a tree ---- */

@@ -156,15 +156,20 @@ int vsock_dial_parent(const struct vsock *v, uint32_t port, uint64_t deadline_us
     return dial(&to, deadline_us, err);
 }
 
-int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *err)
+static int dial_start(const struct place *to, struct err *err)
 {
-    struct place to = place_seen_from_guest(v, port);
-    int fd = socket_for(&to, SOCK_NONBLOCK, err);
-    if (fd >= 0 && connect(fd, &to.address.any, to.address_n) != 0 && errno != EINPROGRESS) {
-        err_errno(err, "cannot connect to %s", to.words);
+    int fd = socket_for(to, SOCK_NONBLOCK, err);
+    if (fd >= 0 && connect(fd, &to->address.any, to->address_n) != 0 && errno != EINPROGRESS) {
+        err_errno(err, "cannot connect to %s", to->words);
         fd_close(&fd);
     }
     return fd;
+}
+
+int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *err)
+{
+    struct place to = place_seen_from_guest(v, port);
+    return dial_start(&to, err);
 }
 
 /* A short line, with its newline, and not one byte more: what follows belongs to the caller. */
@@ -193,11 +198,22 @@ static bool say_connect(int fd, uint32_t port, uint64_t deadline_us)
     return false;
 }
 
+static struct place place_of_guest(const struct vsock *v, uint32_t cid, uint32_t port)
+{
+    return v->uds[0] != '\0' ? place_of_path(v->uds, "") : place_of_vsock(cid, port);
+}
+
+int vsock_dial_guest_start(const struct vsock *v, uint32_t cid, uint32_t port, struct err *err)
+{
+    struct place to = place_of_guest(v, cid, port);
+    return dial_start(&to, err);
+}
+
 int vsock_dial_guest(
     const struct vsock *v, uint32_t cid, uint32_t port, uint64_t deadline_us, struct err *err)
 {
     bool is_standin = v->uds[0] != '\0';
-    struct place to = is_standin ? place_of_path(v->uds, "") : place_of_vsock(cid, port);
+    struct place to = place_of_guest(v, cid, port);
     int fd = dial(&to, deadline_us, err);
     if (fd >= 0 && is_standin && !say_connect(fd, port, deadline_us)) {
         if (errno == 0)

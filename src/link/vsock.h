@@ -48,6 +48,9 @@ bool vsock_greet(const struct vsock *v, int fd, uint32_t port, struct err *err) 
 /* vsock_dial_guest connects to a port of the enclave with this CID (ignored by the stand-in). */
 int vsock_dial_guest(
     const struct vsock *v, uint32_t cid, uint32_t port, uint64_t deadline_us, struct err *err);
+/* The same without waiting: a non-blocking descriptor that is connecting or connected. To the stand-in the caller then
+ * says "CONNECT PORT\n" himself, and must not close before its "OK": vhost-device-vsock ends when one does. */
+int vsock_dial_guest_start(const struct vsock *v, uint32_t cid, uint32_t port, struct err *err);
 /* vsock_listen_parent listens where enclaves reach the parent's port (CID any, or PATH_P; a stale
  * socket file that nobody listens on is replaced, a live one is an error). Non-blocking. */
 int vsock_listen_parent(const struct vsock *v, uint32_t port, struct err *err);

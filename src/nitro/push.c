@@ -1,5 +1,6 @@
 #include "nitro/push.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,7 @@
 #include "crypto/secret.h"
 
 static const uint8_t magic[8] = {'T', 'M', 'K', 'M', 'S', 'v', '1', '\n'};
-enum { HEADER_LEN = sizeof magic + 4 };
+static_assert(PUSH_HEADER_LEN == sizeof magic + 4, "the header is magic and length");
 
 /* ---- parsing -------------------------------------------------------------------- */
 
@@ -66,22 +67,34 @@ static bool read_part(int fd, void *buf, size_t n, uint64_t deadline_us, struct 
     return errno == 0 ? err_set(err, "cut short") : err_errno(err, "cannot read");
 }
 
+void push_header_write(uint8_t out[PUSH_HEADER_LEN], uint32_t n)
+{
+    memcpy(out, magic, sizeof magic);
+    for (int i = 0; i < 4; i++)
+        out[sizeof magic + (size_t)i] = (uint8_t)(n >> (24 - 8 * i));
+}
+
+bool push_header_read(uint32_t *ret_n, const uint8_t in[PUSH_HEADER_LEN], struct err *err)
+{
+    const uint8_t *l = in + sizeof magic;
+    uint32_t n = (uint32_t)l[0] << 24 | (uint32_t)l[1] << 16 | (uint32_t)l[2] << 8 | l[3];
+    if (memcmp(in, magic, sizeof magic) != 0)
+        return err_set(err, "it does not begin as a message of this tmkms does; is the other end a "
+                            "tmkms of the same "
+                            "version?");
+    if (n > PUSH_MAX)
+        return err_set(err, "%u bytes announced, at most %d are taken", (unsigned)n, PUSH_MAX);
+    *ret_n = n;
+    return true;
+}
+
 json_t *push_read(int fd, uint64_t deadline_us, struct err *err)
 {
-    uint8_t header[HEADER_LEN];
-    if (!read_part(fd, header, sizeof header, deadline_us, err))
+    uint8_t header[PUSH_HEADER_LEN];
+    uint32_t n = 0;
+    if (!read_part(fd, header, sizeof header, deadline_us, err) ||
+        !push_header_read(&n, header, err))
         return NULL;
-    const uint8_t *l = header + sizeof magic;
-    uint32_t n = (uint32_t)l[0] << 24 | (uint32_t)l[1] << 16 | (uint32_t)l[2] << 8 | l[3];
-    if (memcmp(header, magic, sizeof magic) != 0) {
-        err_set(err, "it does not begin as a message of this tmkms does; is the other end a tmkms "
-                     "of the same version?");
-        return NULL;
-    }
-    if (n > PUSH_MAX) {
-        err_set(err, "%u bytes announced, at most %d are taken", (unsigned)n, PUSH_MAX);
-        return NULL;
-    }
     uint8_t *text = malloc(n + 1);
     if (text == NULL) {
         err_set(err, "no memory");
@@ -98,12 +111,10 @@ json_t *push_read(int fd, uint64_t deadline_us, struct err *err)
 static bool write_text_before(
     int fd, const char *text, size_t n, uint64_t deadline_us, struct err *err)
 {
-    uint8_t header[HEADER_LEN];
-    memcpy(header, magic, sizeof magic);
-    for (int i = 0; i < 4; i++)
-        header[sizeof magic + (size_t)i] = (uint8_t)(n >> (24 - 8 * i));
+    uint8_t header[PUSH_HEADER_LEN];
     if (n > PUSH_MAX)
         return err_set(err, "%zu bytes are too many, at most %d may be sent", n, PUSH_MAX);
+    push_header_write(header, (uint32_t)n);
     if (fd_write_before(fd, header, sizeof header, deadline_us) &&
         fd_write_before(fd, text, n, deadline_us))
         return true;

@@ -26,6 +26,12 @@
 
 enum { PUSH_PORT = 5050, PUSH_MAX = 256 * 1024, PUSH_DEPTH_MAX = 16, PUSH_NODES_MAX = 8192 };
 
+/* The frame of a message of n bytes, for who does not wait: push_header_read says how many follow. */
+enum { PUSH_HEADER_LEN = 12 };
+void push_header_write(uint8_t out[PUSH_HEADER_LEN], uint32_t n);
+bool push_header_read(
+    uint32_t *ret_n, const uint8_t in[PUSH_HEADER_LEN], struct err *err) ATTR_MUST_USE;
+
 /* push_write and push_read move one framed JSON object over a stream socket until deadline_us. */
 bool push_write(int fd, const json_t *message, uint64_t deadline_us, struct err *err) ATTR_MUST_USE;
 /* NULL and err: cut short, oversized, too slow, not JSON. The result is the caller's. */

@@ -24,6 +24,7 @@ struct logs {
     struct server *server;
     struct peer *peers;
     size_t peers_n;
+    const char *prefix;
 };
 
 static void peer_free(struct peer *peer)
@@ -45,6 +46,19 @@ static void say_dropped(struct peer *peer)
     peer->dropped = 0;
 }
 
+static void forward(struct peer *peer)
+{
+    char line[LOG_LINE_MAX];
+    size_t before = strnlen(peer->logs->prefix, LOGS_PREFIX_MAX);
+    size_t room = sizeof line - 2 - before;
+    size_t n = peer->n < room ? peer->n : room;
+    memcpy(line, peer->logs->prefix, before);
+    memcpy(line + before, peer->line, n);
+    line[before + n] = '\n';
+    log_forward(line, before + n + 1);
+    log_flush();
+}
+
 static void print_line(struct peer *peer)
 {
     uint64_t second = clock_monotonic_us() / 1000000;
@@ -54,9 +68,7 @@ static void print_line(struct peer *peer)
         say_dropped(peer);
     }
     if (peer->n > 0 && peer->printed++ < LOGS_LINES_A_SECOND) {
-        peer->line[peer->n++] = '\n';
-        log_forward(peer->line, peer->n);
-        log_flush();
+        forward(peer);
     } else if (peer->n > 0) {
         peer->dropped++;
     }
@@ -115,8 +127,13 @@ struct logs *logs_new(struct server *s, struct err *err)
     if (l == NULL)
         err_set(err, "out of memory");
     else
-        l->server = s;
+        *l = (struct logs){.server = s, .prefix = ""};
     return l;
+}
+
+void logs_set_prefix(struct logs *l, const char *prefix)
+{
+    l->prefix = prefix;
 }
 
 bool logs_listen(struct logs *l, int listener, struct err *err)

@@ -13,6 +13,9 @@ enum { LOGS_LINES_A_SECOND = 500, LOGS_PEERS_MAX = 64 };
 struct logs;
 
 struct logs *logs_new(struct server *s, struct err *err);
+/* What stands before each line from now on (borrowed; at most LOGS_PREFIX_MAX characters). */
+enum { LOGS_PREFIX_MAX = 16 };
+void logs_set_prefix(struct logs *l, const char *prefix);
 bool logs_listen(struct logs *l, int listener, struct err *err) ATTR_MUST_USE; /* takes it over */
 void logs_free(struct logs *l);
 

@@ -210,7 +210,8 @@ static void on_hello(struct peer *peer, const struct link_frame *f)
             f->chain_id, named);
     } else if (!public_key_equal(&held(c)->key, &f->key)) {
         peer_refuse(peer,
-            "the state of chain %s here is of another public key; `tmkms state init %s` makes one of this "
+            "the state of chain %s here is of another public key; `tmkms state init %s` makes one "
+            "of this "
             "key",
             f->chain_id, named);
     } else {
@@ -387,6 +388,11 @@ struct persist *persist_new(struct server *s, uint32_t cid, struct err *err)
     p->server = s;
     p->cid = cid;
     return p;
+}
+
+void persist_set_cid(struct persist *p, uint32_t cid)
+{
+    p->cid = cid;
 }
 
 /* Whose file it is, stands in the file. */

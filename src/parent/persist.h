@@ -15,6 +15,8 @@ struct persist;
 
 /* cid: the only enclave that may connect, 0: any. */
 struct persist *persist_new(struct server *s, uint32_t cid, struct err *err);
+/* Another enclave took the place of the one before. */
+void persist_set_cid(struct persist *p, uint32_t cid);
 /* persist_open adds a state file. chain_id: the one that it must be of, NULL: any. */
 bool persist_open(
     struct persist *p, const char *path, const char *chain_id, struct err *err) ATTR_MUST_USE;
