@@ -193,6 +193,7 @@ def main():
         fuzz(tally, SHORT_FUZZ_SECONDS)
         scenarios(tally, "real CometBFT nodes", "interop", "tests/interop/run.py")
         scenarios(tally, "the enclave path, end to end", "enclave", "tests/nitro/e2e.py")
+        scenarios(tally, "the supervisor of an enclave", "supervisor", "tests/nitro/run_e2e.py")
     elif what == "fuzz":
         fuzz(tally, int(os.environ.get("FUZZ_SECONDS", "30")))
     else:

@@ -5,7 +5,8 @@ _tmkms_nitro() {
 
     case $1 in
     start) words='--port --verbose --vsock-uds' ;;
-    push-config) words="--config --verbose $enclave" ;;
+    run) words='--config --eif --cid --qemu --simulate --debug-mode --statefile --uds --port --vsock-uds --verbose' ;;
+    push-config) words="--config --json --log-port --verbose $enclave" ;;
     persist) words='--port --statefile --chain --config --cid --verbose --vsock-uds' ;;
     proxy) words='--port --uds --tcp --verbose --vsock-uds' ;;
     kms-proxy) words='--port --region --allow --verbose --vsock-uds' ;;
@@ -74,7 +75,7 @@ _tmkms() {
     2,softsign) words='keygen import help --help' ;;
     2,state) words='init show import export repair help --help' ;;
     2,nitro)
-        words='start push-config persist proxy kms-proxy logs seal keygen attest verify measure-config kms-policy'
+        words='run start push-config persist proxy kms-proxy logs seal keygen attest verify measure-config kms-policy'
         words+=' build-enclave describe-eif verify-build sign-eif pcr pcr3 pcr4 help --help'
         ;;
     *) _tmkms_values "$previous" "$command" || _tmkms_options "$command" "$sub" ;;

@@ -6,6 +6,8 @@
 static const struct command sub[] = {
     {"start", "The enclave's side: wait for the config, unseal, sign", nitro_start_help, NULL,
         nitro_start},
+    {"run", "Run an enclave and everything it needs here, and keep it running", nitro_run_help,
+        NULL, nitro_run},
     {"push-config", "Bring the configuration into the enclave", nitro_push_config_help, NULL,
         nitro_push_config},
     {"persist", "Keep the state of enclaves in files", nitro_persist_help, NULL, nitro_persist},

@@ -22,6 +22,7 @@ int nitro_persist(const struct command *self, int argc, char **argv);
 int nitro_proxy(const struct command *self, int argc, char **argv);
 int nitro_kms_proxy(const struct command *self, int argc, char **argv);
 int nitro_logs(const struct command *self, int argc, char **argv);
+int nitro_run(const struct command *self, int argc, char **argv);
 int nitro_start(const struct command *self, int argc, char **argv);
 
 extern const char nitro_keygen_help[];
@@ -37,6 +38,7 @@ extern const char nitro_pcr3_help[];
 extern const char nitro_pcr4_help[];
 extern const char nitro_push_config_help[];
 extern const char nitro_seal_help[];
+extern const char nitro_run_help[];
 extern const char nitro_start_help[];
 extern const char nitro_verify_help[];
 extern const char nitro_persist_help[];

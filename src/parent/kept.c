@@ -134,12 +134,17 @@ static enum lock_try try_lock(struct kept *k, const char *name, struct err *err)
     return LOCK_AGAIN;
 }
 
+bool kept_run_folder(char ret[MACHINE_PATH_MAX], struct err *err)
+{
+    return run_folder(ret, err) && make_folder(ret, 0755, err);
+}
+
 bool kept_take(struct kept *ret, const char *name, struct err *err)
 {
     char run[MACHINE_PATH_MAX];
     struct kept k = KEPT_NONE;
     enum lock_try got = LOCK_AGAIN;
-    if (!run_folder(run, err) || !make_folder(run, 0755, err) || !folder_of(name, k.folder, err))
+    if (!kept_run_folder(run, err) || !folder_of(name, k.folder, err))
         return false;
     for (int i = 0; i < TRIES && got == LOCK_AGAIN; i++)
         got = try_lock(&k, name, err);

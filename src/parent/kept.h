@@ -20,6 +20,9 @@ struct kept {
 
 extern const struct kept KEPT_NONE;
 
+/* The run folder, which is made if it is not there. */
+bool kept_run_folder(char ret[MACHINE_PATH_MAX], struct err *err) ATTR_MUST_USE;
+
 /* kept_take makes the enclave's folder, empty, and takes its lock. false: another keeper has it, with its number in the
  * words; or the name, or the folder, cannot be used. */
 bool kept_take(struct kept *ret, const char *name, struct err *err) ATTR_MUST_USE;

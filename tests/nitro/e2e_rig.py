@@ -135,8 +135,7 @@ class Rig:
         wait_until("root of the software NSM", START_SECONDS, root.exists, [self.enclave])
         return ["--nsm-root", root]
 
-    def start_kms(self):
-        """The front and the proxy to it."""
+    def start_front(self):
         python = python_tools()
         argv = [python, ROOT / "tests/kms/kms_front.py", "--dir", self.folder, *self.kms_trust(), "--policy",
                 self.policy_file, "--role", ROLE, "--account", ACCOUNT, "--region", REGION, *self.kms_options]
@@ -146,6 +145,10 @@ class Rig:
         self.set_policy()
         self.kms.start()
         self.kms.wait_ready()
+
+    def start_kms(self):
+        """The front and the proxy to it."""
+        self.start_front()
         place = f"localhost:{self.kms.about['port']}"
         self.kms_proxy = self.parent("kms-proxy", ["-p", KMS_PORT, "--allow", place, place])
         self.kms_proxy.start()

@@ -1,0 +1,558 @@
+#include "parent/run.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "crypto/key.h"
+#include "parent/kept.h"
+#include "parent/run_impl.h"
+#include "sandbox/sandbox.h"
+
+static const char log_name[] = "tmkms::run";
+
+enum {
+    STARTS_MAX = 5,          /* that fail in a row, before the service manager is asked for help */
+    LIVED_US = 60000000,     /* an enclave that was ready so long starts again without a wait */
+    RECOVERY_US = 120000000, /* so long the service manager believes that it comes back by itself */
+    PING_EVERY_US = 5000000,
+    PING_SOON_US = 20000,   /* until the first answer */
+    PING_AGAIN_US = 500000, /* after one that failed */
+    TICK_US = 250000,
+};
+
+/* ---- timers and phases ---- */
+
+static void due_in(struct event *timer, uint64_t us)
+{
+    struct timeval t = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+    if (us == UINT64_MAX)
+        event_del(timer);
+    else
+        event_add(timer, &t);
+}
+
+static void enter(struct run *r, enum run_phase phase)
+{
+    static const char *const words[] = {
+        [PHASE_OFF] = "no enclave runs",
+        [PHASE_STARTING] = "the enclave starts",
+        [PHASE_BOOTING] = "the enclave boots",
+        [PHASE_ANSWERING] = "the enclave gets its configuration",
+        [PHASE_READY] = "signing",
+        [PHASE_ENDING] = "the enclave is ended",
+    };
+    r->phase = phase;
+    r->phase_since_us = clock_monotonic_us();
+    if (phase == PHASE_READY)
+        r->down_since_us = 0;
+    else if (r->down_since_us == 0)
+        r->down_since_us = r->phase_since_us;
+    if (phase == PHASE_READY)
+        notify_ready(&r->notify, "%s", words[phase]);
+    else if (!r->is_stopping)
+        notify_status(&r->notify, "%s", words[phase]);
+}
+
+static void leave_loop(struct run *r, int exit_code)
+{
+    r->exit_code = exit_code;
+    event_base_loopbreak(r->server.base);
+}
+
+static void forget_enclave(struct run *r)
+{
+    run_push_stop(r);
+    ping_stop(&r->ping);
+    event_del(r->push_due);
+    event_del(r->ping_due);
+    r->watch = (struct watch){0};
+}
+
+/* Another enclave begins to be watched, or the one that somebody else starts. */
+static void begin_watch(struct run *r)
+{
+    r->watch = (struct watch){.since_us = clock_monotonic_us()};
+    due_in(r->ping_due, 0);
+}
+
+/* ---- starts ---- */
+
+static void start_failed(struct run *r, bool is_busy, const char *why)
+{
+    uint64_t wait_us = backoff_next_us(&r->start_backoff);
+    if (!is_busy)
+        r->starts_failed++;
+    if (strncmp(r->trouble, why, sizeof r->trouble - 1) != 0)
+        log_line(LOG_ERROR, log_name, "the enclave does not start: %s", why);
+    snprintf(r->trouble, sizeof r->trouble, "%s", why);
+    enter(r, PHASE_OFF);
+    notify_status(&r->notify, "the enclave does not start: %s", why);
+    if (r->starts_failed >= STARTS_MAX) {
+        log_line(LOG_ERROR, log_name,
+            "%d starts in a row have failed: this process ends, for the service manager to start "
+            "it again",
+            STARTS_MAX);
+        leave_loop(r, EXIT_FAILURE);
+        return;
+    }
+    due_in(r->start_due, wait_us);
+}
+
+static void on_start_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct run *r = arg;
+    struct err err;
+    char words[512];
+    if (r->is_stopping)
+        return;
+    run_enclave_words(r, words, sizeof words);
+    if (r->trouble[0] == '\0')
+        log_line(LOG_INFO, log_name, "starting the enclave %s", words);
+    enter(r, PHASE_STARTING);
+    if (!run_enclave_start(r, &err))
+        start_failed(r, false, err.text);
+}
+
+void run_on_runs(struct run *r, const struct machine_place *place)
+{
+    r->cid = place->cid;
+    if (r->vsock.uds[0] == '\0')
+        persist_set_cid(r->persist, r->cid);
+    if (r->vsock.uds[0] == '\0')
+        log_line(LOG_INFO, log_name, "the enclave %s runs with CID %" PRIu32, place->id, r->cid);
+    else
+        log_line(LOG_INFO, log_name, "the enclave %s runs behind %s", place->id, r->vsock.uds);
+    enter(r, PHASE_BOOTING);
+    begin_watch(r);
+}
+
+void run_on_gone(struct run *r, const char *why)
+{
+    uint64_t now = clock_monotonic_us();
+    enum run_phase was = r->phase;
+    bool lived = was == PHASE_READY && now - r->phase_since_us > LIVED_US;
+    forget_enclave(r);
+    if (r->is_stopping) {
+        enter(r, PHASE_OFF);
+        event_base_loopbreak(r->server.base);
+        return;
+    }
+    if (was == PHASE_STARTING || was == PHASE_BOOTING || was == PHASE_ANSWERING) {
+        start_failed(r, r->keeper.has_failed && r->keeper.is_busy, why);
+        return;
+    }
+    if (was != PHASE_ENDING)
+        log_line(LOG_ERROR, log_name, "the enclave has ended: %s; another is started", why);
+    if (lived)
+        backoff_reset(&r->start_backoff);
+    enter(r, PHASE_OFF);
+    /* The first time at once: every moment costs signatures. */
+    bool is_first = r->start_backoff.failures == 0;
+    uint64_t wait_us = backoff_next_us(&r->start_backoff);
+    due_in(r->start_due, is_first ? 0 : wait_us);
+}
+
+/* ---- pushes ---- */
+
+static const char *what_failed(const struct run *r)
+{
+    if (r->phase != PHASE_READY)
+        return "the enclave does not take its configuration";
+    return r->is_pushed_again ? "the configuration cannot be pushed again (the enclave signs on)"
+                              : "the credentials cannot be renewed (the enclave signs on)";
+}
+
+static void push_failed(struct run *r, const char *words)
+{
+    uint64_t wait_us = backoff_next_us(&r->push_backoff);
+    if (strncmp(r->push_trouble, words, sizeof r->push_trouble - 1) != 0)
+        log_line(
+            LOG_ERROR, log_name, "%s: %s; tried again until it can be done", what_failed(r), words);
+    snprintf(r->push_trouble, sizeof r->push_trouble, "%s", words);
+    if (r->phase != PHASE_READY)
+        notify_status(&r->notify, "not ready: %s", words);
+    due_in(r->push_due, wait_us);
+}
+
+static void on_push_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct run *r = arg;
+    struct err err;
+    if (r->is_stopping || r->push.pid != 0)
+        return;
+    if (!run_push_start(r, &err))
+        push_failed(r, err.text);
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+/* As they are printed everywhere else; operators look for these lines. */
+static void log_keys(const json_t *answer)
+{
+    size_t i;
+    const json_t *key;
+    json_array_foreach(json_object_get(answer, "keys"), i, key)
+    {
+        bool is_ed25519 = strlen(text_of(key, "hex")) == 64;
+        log_line(LOG_INFO, "tmkms::keyring", "[%s] [keyring:softsign] added consensus %s key: %s",
+            text_of(key, "chain_id"), is_ed25519 ? "Ed25519" : "Secp256k1",
+            text_of(key, "public_key"));
+    }
+}
+
+static void log_renewal(const struct run *r, uint64_t in_us, const char *source)
+{
+    char until[32] = "";
+    time_t at = (time_t)r->expires_s;
+    struct tm tm;
+    gmtime_r(&at, &tm);
+    strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    log_line(LOG_INFO, log_name,
+        "the credentials (%s) last until %s and are renewed in %" PRIu64 " s", source, until,
+        in_us / 1000000);
+}
+
+static void plan_renewal(struct run *r, const json_t *answer)
+{
+    const json_t *credentials = json_object_get(answer, "credentials");
+    int64_t expires_s = json_integer_value(json_object_get(credentials, "expires"));
+    uint32_t random = 0;
+    evutil_secure_rng_get_bytes(&random, sizeof random);
+    uint64_t in_us = renew_in_us(expires_s, clock_realtime_us(), random);
+    bool is_news = expires_s != r->expires_s;
+    r->expires_s = expires_s;
+    if (expires_s != 0 && is_news)
+        log_renewal(r, in_us, text_of(credentials, "source"));
+    due_in(r->push_due, in_us);
+}
+
+static void become_ready(struct run *r, const json_t *answer)
+{
+    log_keys(answer);
+    log_line(LOG_INFO, log_name, "ready: the enclave signs; measured config %s, PCR16 %s",
+        text_of(answer, "measured_config"), text_of(answer, "pcr16"));
+    r->starts_failed = 0;
+    r->trouble[0] = '\0';
+    enter(r, PHASE_READY);
+}
+
+void run_on_pushed(struct run *r, const json_t *answer, const char *words)
+{
+    if (answer == NULL) {
+        push_failed(r, words);
+        return;
+    }
+    if (r->push_trouble[0] != '\0' && r->phase == PHASE_READY)
+        log_line(LOG_INFO, log_name, "the credentials are renewed again");
+    r->push_trouble[0] = '\0';
+    backoff_reset(&r->push_backoff);
+    if (r->is_pushed_again)
+        log_line(LOG_INFO, log_name, "%s is pushed again", r->config.file);
+    r->is_pushed_again = false;
+    if (r->phase == PHASE_READY)
+        notify_ready(&r->notify, "signing");
+    else
+        become_ready(r, answer);
+    plan_renewal(r, answer);
+}
+
+/* ---- pings ---- */
+
+static void lose_enclave(struct run *r, const char *why)
+{
+    if (r->options->how == RUN_ATTACH) {
+        if (r->phase != PHASE_BOOTING)
+            log_line(
+                LOG_ERROR, log_name, "the enclave is lost: %s; it is asked until it answers", why);
+        run_push_stop(r);
+        event_del(r->push_due);
+        enter(r, PHASE_BOOTING);
+        r->watch = (struct watch){0};
+        if (r->ping.fd < 0)
+            due_in(r->ping_due, PING_AGAIN_US);
+        return;
+    }
+    log_line(LOG_ERROR, log_name, "the enclave is lost: %s; it is ended and another started", why);
+    if (r->phase == PHASE_BOOTING)
+        snprintf(r->keeper.last_words, sizeof r->keeper.last_words, "%s", why);
+    else
+        enter(r, PHASE_ENDING);
+    forget_enclave(r);
+    run_enclave_end(r, true);
+}
+
+static void on_answer(void *ctx, enum ping_answer answer, const struct err *why)
+{
+    struct run *r = ctx;
+    r->watch.asked_us = 0;
+    if (answer == PING_FAILED) {
+        log_line(LOG_DEBUG, log_name, "a ping failed: %s", why->text);
+        due_in(r->ping_due, r->watch.has_answered ? PING_AGAIN_US : PING_SOON_US);
+        return;
+    }
+    r->watch.since_us = clock_monotonic_us();
+    r->watch.has_answered = true;
+    due_in(r->ping_due, PING_EVERY_US);
+    if (r->phase == PHASE_BOOTING || (r->phase == PHASE_READY && answer == PING_WAITING)) {
+        enter(r, PHASE_ANSWERING);
+        due_in(r->push_due, 0);
+    }
+}
+
+static void on_ping_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct run *r = arg;
+    struct err err;
+    if (r->ping.fd >= 0)
+        return;
+    if (!ping_ask(&r->ping, r->server.base, &r->vsock, r->cid, r->options->port, &err)) {
+        on_answer(r, PING_FAILED, &err);
+        return;
+    }
+    r->watch.asked_us = clock_monotonic_us();
+}
+
+static bool is_well(const struct run *r, uint64_t now_us)
+{
+    bool answers = r->phase == PHASE_READY || r->phase == PHASE_ANSWERING;
+    return answers || (r->down_since_us != 0 && now_us - r->down_since_us < RECOVERY_US);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct run *r = arg;
+    uint64_t now = clock_monotonic_us();
+    run_push_tick(r, now);
+    run_enclave_tick(r, now);
+    if (!r->is_stopping && watch_is_lost(&r->watch, r->limits, now))
+        lose_enclave(r, r->watch.has_answered ? "it does not answer"
+                                              : "it has never answered since it was started");
+    if (is_well(r, now))
+        notify_watchdog(&r->notify);
+}
+
+/* ---- signals ---- */
+
+static void on_child(evutil_socket_t signal, short what, void *arg)
+{
+    (void)signal;
+    (void)what;
+    struct run *r = arg;
+    run_push_reap(r);
+    run_enclave_reap(r);
+}
+
+static void take_config(struct run *r, struct run_config *next)
+{
+    run_config_free(&r->config);
+    r->config = *next;
+    *next = RUN_CONFIG_NONE;
+    r->is_pushed_again = true;
+    run_push_stop(r);
+    if (r->phase == PHASE_READY || r->phase == PHASE_ANSWERING)
+        due_in(r->push_due, 0);
+}
+
+static void on_hup(evutil_socket_t signal, short what, void *arg)
+{
+    (void)signal;
+    (void)what;
+    static struct run_config next;
+    struct run *r = arg;
+    struct problems problems = {0};
+    notify_reloading(&r->notify);
+    next = RUN_CONFIG_NONE;
+    bool ok = run_config_read(&next, r->options, &problems);
+    for (size_t i = 0; i < problems.n; i++)
+        log_line(problems.list[i].is_warning ? LOG_WARN : LOG_ERROR, log_name, "%s",
+            problems.list[i].text);
+    problems_free(&problems);
+    const char *difference = ok ? run_config_difference(&r->config, &next, r->options) : NULL;
+    if (!ok)
+        log_line(LOG_ERROR, log_name, "%s is not taken: all goes on as before", r->config.file);
+    else if (difference != NULL)
+        log_line(LOG_ERROR, log_name,
+            "%s differs in what needs a restart of this service: %s; all goes on as before",
+            r->config.file, difference);
+    else
+        take_config(r, &next);
+    run_config_free(&next);
+    if (r->phase == PHASE_READY)
+        notify_ready(&r->notify, "signing");
+}
+
+/* ---- start and end ---- */
+
+static struct event *timer(struct run *r, event_callback_fn fn)
+{
+    return event_new(r->server.base, -1, 0, fn, r);
+}
+
+static bool make_events(struct run *r, struct err *err)
+{
+    static const struct timeval tick = {.tv_usec = TICK_US};
+    r->start_due = timer(r, on_start_due);
+    r->push_due = timer(r, on_push_due);
+    r->ping_due = timer(r, on_ping_due);
+    r->tick = event_new(r->server.base, -1, EV_PERSIST, on_tick, r);
+    r->on_child = evsignal_new(r->server.base, SIGCHLD, on_child, r);
+    r->on_hup = evsignal_new(r->server.base, SIGHUP, on_hup, r);
+    bool ok = r->start_due != NULL && r->push_due != NULL && r->ping_due != NULL &&
+              r->tick != NULL && r->on_child != NULL && r->on_hup != NULL &&
+              event_add(r->tick, &tick) == 0 && event_add(r->on_child, NULL) == 0 &&
+              event_add(r->on_hup, NULL) == 0;
+    return ok || err_set(err, "cannot make timers and wait for signals");
+}
+
+static void free_events(struct run *r)
+{
+    struct event *all[] = {r->start_due, r->push_due, r->ping_due, r->tick, r->on_child, r->on_hup};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i] != NULL)
+            event_free(all[i]);
+}
+
+/* The enclave is given the time to end, while its store is still here. */
+static void end_enclave(struct run *r)
+{
+    r->is_stopping = true;
+    notify_stopping(&r->notify);
+    log_line(LOG_INFO, log_name, "ending");
+    forget_enclave(r);
+    if (r->keeper.child.pid <= 0)
+        return;
+    enter(r, PHASE_ENDING);
+    run_enclave_end(r, false);
+    server_run(&r->server); /* until run_on_gone, or another SIGTERM */
+}
+
+static void begin(struct run *r)
+{
+    if (r->options->how == RUN_SIMULATED)
+        log_line(LOG_WARN, log_name,
+            "SIMULATED: the enclave is a process of this machine, its attestation is made up, and "
+            "the keys are NOT PROTECTED from whoever rules this machine. For trials only");
+    if (r->options->how == RUN_QEMU)
+        log_line(LOG_WARN, log_name,
+            "UNDER QEMU: this machine can read the enclave's memory, its attestation is not "
+            "signed, and the keys are NOT PROTECTED. For trials only");
+    if (r->options->is_debug)
+        log_line(LOG_WARN, log_name,
+            "DEBUG MODE: every PCR of the enclave is zero and its console can be read: the keys "
+            "are NOT PROTECTED");
+    enter(r, r->options->how == RUN_ATTACH ? PHASE_BOOTING : PHASE_OFF);
+    if (r->options->how == RUN_ATTACH)
+        due_in(r->ping_due, 0);
+    else
+        due_in(r->start_due, 0);
+}
+
+static int serve(struct run *r)
+{
+    struct err err;
+    bool is_state = false;
+    if (!make_events(r, &err) || !run_services_start(r, &is_state, &err)) {
+        log_line(LOG_ERROR, log_name, "%s", err.text);
+        return is_state ? RUN_EXIT_STATE : EXIT_FAILURE;
+    }
+    begin(r);
+    bool ok = server_run(&r->server);
+    int code = ok ? r->exit_code : RUN_EXIT_STATE; /* only persist makes the server fail */
+    end_enclave(r);
+    return code;
+}
+
+static int start(struct run *r)
+{
+    struct err err;
+    if (!crypto_start(&err) || !sandbox_harden(false, &err) || !notify_open(&r->notify, &err) ||
+        !server_start(&r->server, &err)) {
+        log_line(LOG_ERROR, log_name, "%s", err.text);
+        return EXIT_FAILURE;
+    }
+    int code = serve(r);
+    run_push_stop(r);
+    ping_stop(&r->ping);
+    run_enclave_stop(r);
+    run_services_stop(r);
+    free_events(r);
+    server_stop(&r->server);
+    if (code == EXIT_SUCCESS)
+        log_line(LOG_INFO, log_name, "Shutdown completed successfully");
+    notify_close(&r->notify);
+    return code;
+}
+
+/* Its own file names, beside the folder that the keeper makes and empties. */
+static bool choose_uds(struct run *r, struct err *err)
+{
+    char folder[MACHINE_PATH_MAX];
+    r->vsock = r->options->vsock;
+    bool needs_one = r->options->how == RUN_QEMU || r->options->how == RUN_SIMULATED;
+    if (!needs_one || r->vsock.uds[0] != '\0')
+        return true;
+    if (!kept_run_folder(folder, err))
+        return false;
+    int n = snprintf(
+        r->vsock.uds, sizeof r->vsock.uds, "%s/%s.vsock", folder, r->config.config.enclave.name);
+    return (n > 0 && (size_t)n < sizeof r->vsock.uds) ||
+           err_set(err,
+               "the path %s/%s.vsock is too long for a socket: set TMKMS_RUN_DIR to a shorter one",
+               folder, r->config.config.enclave.name);
+}
+
+static bool prepare(struct run *r, struct problems *problems)
+{
+    struct err err;
+    const struct run_options *o = r->options;
+    if (!run_config_read(&r->config, o, problems))
+        return false;
+    bool needs_eif = o->how == RUN_START || o->how == RUN_QEMU;
+    if (needs_eif && o->eif == NULL && r->config.config.enclave.eif[0] == '\0')
+        problems_add(problems, false,
+            "which image? Give it with --eif FILE, or write eif into the [enclave] section of %s",
+            o->config);
+    else if (!choose_uds(r, &err))
+        problems_add(problems, false, "%s", err.text);
+    return problems->errors_n == 0;
+}
+
+int run_supervise(const struct run_options *options, struct problems *problems)
+{
+    static struct run r;
+    r = (struct run){.options = options,
+        .config = RUN_CONFIG_NONE,
+        .cid = options->cid,
+        .notify = NOTIFY_NONE,
+        .limits = options->how == RUN_QEMU ? &WATCH_LIMITS_EMULATED : &WATCH_LIMITS,
+        .keeper.child = CHILD_NONE,
+        .push = {.out = -1, .errors = -1},
+        .ping = {.fd = -1, .done = on_answer, .ctx = &r}};
+    int code = EXIT_FAILURE;
+    if (prepare(&r, problems)) {
+        for (size_t i = 0; i < problems->n; i++)
+            log_line(LOG_WARN, log_name, "%s", problems->list[i].text);
+        code = start(&r);
+    }
+    run_config_free(&r.config);
+    return code;
+}

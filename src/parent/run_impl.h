@@ -1,0 +1,114 @@
+/* run_impl: the parts of the supervisor and what they share. Who may change what: run.c the phase; run_enclave.c the
+ * keeper, run_push.c the push, run_watch.c the pings; each tells run.c through the functions named run_on_. */
+#ifndef TMKMS_PARENT_RUN_IMPL_H
+#define TMKMS_PARENT_RUN_IMPL_H
+
+#include <jansson.h>
+
+#include "base/notify.h"
+#include "monitor/child.h"
+#include "parent/keeper.h"
+#include "parent/logs.h"
+#include "parent/persist.h"
+#include "parent/proxy.h"
+#include "parent/run_config.h"
+#include "parent/run_ping.h"
+#include "parent/run_time.h"
+#include "parent/server.h"
+
+/*   OFF -> STARTING -> BOOTING -> ANSWERING -> READY      any of them -> ENDING -> OFF
+ *        start      RUNS       a ping       pushed         lost, or told to end
+ * An enclave that somebody else starts (RUN_ATTACH) is BOOTING for as long as it does not answer. */
+enum run_phase {
+    PHASE_OFF,       /* none; a start is due */
+    PHASE_STARTING,  /* the keeper is at it */
+    PHASE_BOOTING,   /* it runs, and does not answer yet */
+    PHASE_ANSWERING, /* it has no configuration yet */
+    PHASE_READY,     /* it signs */
+    PHASE_ENDING,    /* the keeper was told to end it */
+};
+
+struct run_keeper {
+    struct child child;
+    struct event *heard, *logged; /* control and log socket */
+    uint64_t end_by_us;           /* it is killed then; 0: it need not end */
+    char last_words[KEEPER_TEXT_MAX];
+    bool has_failed; /* KEEPER_FAILED was said */
+    bool is_busy;
+};
+
+struct run_push {
+    pid_t pid; /* 0: none */
+    int out, errors;
+    struct evbuffer *out_text, *errors_text;
+    uint64_t kill_at_us;
+};
+
+struct run {
+    const struct run_options *options;
+    struct run_config config;
+    struct server server;
+    struct notify notify;
+    struct vsock vsock;
+    uint32_t cid;
+
+    struct persist *persist;
+    struct proxy *proxy;
+    struct logs *logs;
+
+    enum run_phase phase;
+    uint64_t phase_since_us;
+    bool is_stopping;
+    int exit_code;
+    struct event *start_due, *push_due, *ping_due, *tick, *on_child, *on_hup;
+
+    struct run_keeper keeper;
+    struct backoff start_backoff;
+    unsigned starts_failed; /* in a row */
+    char trouble[256];      /* of starts, as it was logged last; "": none */
+    uint64_t down_since_us; /* nothing is signed; 0: ready */
+
+    struct run_push push;
+    struct backoff push_backoff;
+    bool is_pushed_again;   /* the push under way follows a reload */
+    char push_trouble[512]; /* as it was logged last; "": none */
+    int64_t expires_s;
+
+    struct ping ping;
+    struct watch watch;
+    const struct watch_limits *limits;
+};
+
+/* ---- run_services.c: what the enclave connects to ---- */
+
+/* ret_is_state: it is a state file that is wrong. */
+bool run_services_start(struct run *r, bool *ret_is_state, struct err *err) ATTR_MUST_USE;
+void run_services_stop(struct run *r);
+
+/* ---- run_enclave.c: the keeper ---- */
+
+bool run_enclave_start(struct run *r, struct err *err) ATTR_MUST_USE;
+/* Tells it to end; at_once: without the time that an enclave gets to end by itself. */
+void run_enclave_end(struct run *r, bool at_once);
+void run_enclave_reap(struct run *r); /* after SIGCHLD */
+void run_enclave_tick(struct run *r, uint64_t now_us);
+void run_enclave_stop(struct run *r); /* the last of it, blocking */
+/* What would run, in words for the log. */
+void run_enclave_words(const struct run *r, char *out, size_t cap);
+
+/* ---- run_push.c ---- */
+
+bool run_push_start(struct run *r, struct err *err) ATTR_MUST_USE;
+void run_push_reap(struct run *r);
+void run_push_tick(struct run *r, uint64_t now_us);
+void run_push_stop(struct run *r);
+
+/* ---- run.c ---- */
+
+void run_on_runs(struct run *r, const struct machine_place *place);
+/* The keeper is gone, and the enclave with it. */
+void run_on_gone(struct run *r, const char *why);
+/* answer: NULL with words when it was refused. The answer is the caller's. */
+void run_on_pushed(struct run *r, const json_t *answer, const char *words);
+
+#endif

@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""`tmkms nitro run` on one machine, without AWS. Usage: run_e2e.py [--only TEXT] [--keep] [--list]
+
+The supervisor with its enclave as a process (--simulate), a KMS front and nodes: what dies, hangs or is missing heals
+without a hand, and what cannot heal is said. Prints one line for each scenario, as e2e.py does.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import run_life  # noqa: E402
+from e2e_program import main  # noqa: E402
+from e2e_rig import python_tools  # noqa: E402
+
+AT_A_TIME = 2
+SCENARIOS = run_life.SCENARIOS
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, SCENARIOS, AT_A_TIME, python_tools))
