@@ -5,6 +5,8 @@ source "$(dirname "$0")/debian.sh"
 
 build_packages=(gcc g++ meson ninja-build pkg-config libsodium-dev libsecp256k1-dev libssl-dev libevent-dev
     libjansson-dev libtomlplusplus-dev libseccomp-dev libcmocka-dev python3)
+# For the machine in which the systemd units are tested.
+machine_packages=(mmdebstrap systemd-container)
 # For the sanitizer build and the fuzzers: clang and the run-time library of the same version.
 clang_packages() {
     local version
@@ -24,6 +26,7 @@ missing_for_target() {
     if [ "$target" = test ]; then
         # shellcheck disable=SC2046  # one argument a package
         missing_of $(clang_packages)
+        missing_of "${machine_packages[@]}"
     fi
 }
 

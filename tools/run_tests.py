@@ -3,7 +3,7 @@
 
 check  the inner loop: source gates, core tests with gcc
 test   everything: that, the core tests under ASan and UBSan, a short fuzz run, real CometBFT nodes, the
-       enclave path end to end
+       enclave path end to end, the units under a real systemd
 fuzz   only the fuzzers, FUZZ_SECONDS each
 
 The last line is `N passed, N failed, N skipped`: single cases of the unit tests, programs without cases of their
@@ -194,6 +194,7 @@ def main():
         scenarios(tally, "real CometBFT nodes", "interop", "tests/interop/run.py")
         scenarios(tally, "the enclave path, end to end", "enclave", "tests/nitro/e2e.py")
         scenarios(tally, "the supervisor of an enclave", "supervisor", "tests/nitro/run_e2e.py")
+        scenarios(tally, "the units under a real systemd", "systemd", "tests/systemd/run.py")
     elif what == "fuzz":
         fuzz(tally, int(os.environ.get("FUZZ_SECONDS", "30")))
     else:
