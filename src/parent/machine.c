@@ -24,6 +24,8 @@ enum {
 };
 
 static const struct machine_ops *const kinds[MACHINE_KINDS] = {
+    [MACHINE_NITRO_CLI] = &machine_nitro_cli,
+    [MACHINE_DEVICE] = &machine_device,
     [MACHINE_QEMU] = &machine_qemu,
     [MACHINE_SIMULATED] = &machine_simulated,
 };
@@ -100,6 +102,10 @@ bool machine_options_check(const struct machine_options *o, struct err *err)
     if (o->kind != MACHINE_SIMULATED && o->eif[0] != '/')
         return err_set(err, o->eif[0] == '\0' ? "no enclave image is named"
                                               : "the enclave image must be an absolute path");
+    if (o->uds[0] != '\0' && (o->kind == MACHINE_NITRO_CLI || o->kind == MACHINE_DEVICE))
+        return err_set(err,
+            "a Nitro enclave is reached over vsock; a path instead of it is for QEMU and "
+            "for the simulation");
     return numbers_are_sound(o, err);
 }
 
@@ -152,14 +158,14 @@ static bool look_at_image(struct machine *m, struct err *err)
 bool machine_start(struct machine *m, const struct machine_options *o, const struct kept *kept,
     struct leash *leash, struct err *err)
 {
-    if (kinds[o->kind] == NULL)
-        return err_set(err, "an enclave of the kind %s cannot be started yet", kind_names[o->kind]);
     *m = (struct machine){.options = *o,
         .leash = leash,
         .kept = kept,
         .heartbeat = -1,
+        .tool_process = -1,
         .program = PROCESS_NONE,
         .backend = PROCESS_NONE,
+        .device = &device_linux,
         .enclave = {.fd = -1}};
     if (m->options.cpus == 0)
         m->options.cpus = o->kind == MACHINE_QEMU ? 1 : 2;

@@ -69,6 +69,9 @@ bool machine_options_check(const struct machine_options *o, struct err *err) ATT
 /* In MiB: four times the image, at least 64, a multiple of 2 (the huge pages of an enclave). */
 uint32_t machine_memory_for(uint64_t eif_size);
 
+/* machine_end_abandoned ends the enclave of this name that AWS's tool runs although its keeper is dead. */
+bool machine_end_abandoned(const char *name, struct err *err) ATTR_MUST_USE;
+
 /* How long a start may take until the heartbeat, at most; for who waits for a keeper. */
 uint64_t machine_start_us(const struct machine_options *o);
 

@@ -20,8 +20,11 @@ struct machine {
     int heartbeat;        /* listener, -1: none */
     /* Each kind uses its own. */
     struct process program, backend;
+    const struct device_ops *device;
     struct device_enclave enclave;
     char tool[PROCESS_PATH_MAX];
+    int tool_process; /* pidfd of nitro-cli's process for the enclave; -1: none */
+    bool was_tried, has_complained;
     char log[MACHINE_PATH_MAX]; /* what local processes say besides the console; "": none */
 };
 
