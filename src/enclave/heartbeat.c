@@ -16,25 +16,31 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static bool exchange(const struct vsock *v, uint64_t deadline_us, struct err *err)
+enum outcome { HEARD, SILENT, WRONG };
+
+static enum outcome exchange(const struct vsock *v, uint64_t deadline_us, struct err *err)
 {
     const uint8_t sent = HEARTBEAT_BYTE;
     uint8_t back = 0;
     int fd ATTR_CLEANUP(fd_close) = vsock_dial_parent(v, HEARTBEAT_PORT, deadline_us, err);
     if (fd < 0)
-        return false;
-    if (!fd_write_before(fd, &sent, 1, deadline_us) || !fd_read_before(fd, &back, 1, deadline_us))
-        return err_set(err, "the parent does not answer on port %d", HEARTBEAT_PORT);
-    return back == sent || err_set(err, "the parent answers 0x%02X on port %d, not 0x%02X", back,
-                               HEARTBEAT_PORT, sent);
+        return SILENT;
+    if (!fd_write_before(fd, &sent, 1, deadline_us) || !fd_read_before(fd, &back, 1, deadline_us)) {
+        err_set(err, "the parent does not answer on port %d", HEARTBEAT_PORT);
+        return SILENT;
+    }
+    if (back == sent)
+        return HEARD;
+    err_set(err, "the parent answers 0x%02X on port %d, not 0x%02X", back, HEARTBEAT_PORT, sent);
+    return WRONG;
 }
 
 bool heartbeat_send(const struct vsock *v, uint64_t deadline_us, struct err *err)
 {
-    while (!exchange(v, sooner(deadline_us, clock_monotonic_us() + ATTEMPT_US), err)) {
-        if (clock_monotonic_us() >= deadline_us)
-            return err_prefix(err, "no heartbeat");
+    enum outcome o;
+    while (
+        (o = exchange(v, sooner(deadline_us, clock_monotonic_us() + ATTEMPT_US), err)) == SILENT &&
+        clock_monotonic_us() < deadline_us)
         poll(NULL, 0, AGAIN_MS);
-    }
-    return true;
+    return o == HEARD || err_prefix(err, "no heartbeat");
 }
