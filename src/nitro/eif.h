@@ -18,7 +18,6 @@ enum {
     EIF_SECTIONS_MAX = 32,
     EIF_SECTION_HEADER_LEN = 12,
     EIF_SIGNATURE_MAX = 32768,
-    EIF_RAMDISKS_MAX = EIF_SECTIONS_MAX - 4, /* beside one of each other type */
     EIF_FLAG_AARCH64 = 1,
     EIF_CERTIFICATE_MAX = 16384, /* in DER as well as in PEM */
     EIF_COSE_MAX = 4096,

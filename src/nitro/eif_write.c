@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SECTIONS_NEEDED = 3 }; /* kernel, command line, metadata */
+
 /* What the reference writes; no loader looks at them. */
 static const uint64_t default_memory = 1u << 30, default_cpus = 2;
 
@@ -11,7 +13,7 @@ struct section {
     struct bytes data;
 };
 
-static size_t list_sections(const struct eif *parts, struct section list[static EIF_SECTIONS_MAX])
+static void list_sections(const struct eif *parts, struct section list[static EIF_SECTIONS_MAX])
 {
     size_t n = 0;
     list[n++] = (struct section){EIF_KERNEL, parts->kernel};
@@ -21,7 +23,6 @@ static size_t list_sections(const struct eif *parts, struct section list[static 
         list[n++] = (struct section){EIF_RAMDISK, parts->ramdisks[i]};
     if (parts->signature.n > 0)
         list[n++] = (struct section){EIF_SIGNATURE, parts->signature};
-    return n;
 }
 
 static void write_be(struct writer *w, uint64_t v, unsigned n)
@@ -55,10 +56,12 @@ bool eif_write(const struct eif *parts, uint8_t **ret, size_t *ret_n, struct err
 {
     struct section list[EIF_SECTIONS_MAX];
     struct eif back;
-    if (parts->ramdisks_n > EIF_RAMDISKS_MAX)
-        return err_set(err, "an enclave image takes %d ramdisks, not %zu", EIF_RAMDISKS_MAX,
-            parts->ramdisks_n);
-    size_t n = list_sections(parts, list), total = EIF_HEADER_LEN;
+    size_t n = SECTIONS_NEEDED + parts->ramdisks_n + (parts->signature.n > 0);
+    if (n > EIF_SECTIONS_MAX)
+        return err_set(err, "an enclave image has at most %d sections, and this one would have %zu",
+            EIF_SECTIONS_MAX, n);
+    list_sections(parts, list);
+    size_t total = EIF_HEADER_LEN;
     for (size_t i = 0; i < n; i++)
         total += EIF_SECTION_HEADER_LEN + list[i].data.n;
     uint8_t *file = malloc(total);

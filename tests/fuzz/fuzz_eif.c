@@ -3,12 +3,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nitro/eif_describe.h"
+#include "nitro/eif_write.h"
 #include "nitro/image_seal.h"
+#include "nitro/kernel.h"
 
 static void check_inside(struct bytes part, const uint8_t *data, size_t size)
 {
     if (part.n > 0 && (part.p < data || part.n > size || part.p > data + size - part.n))
         abort();
+}
+
+/* What is written again from the parts is an image with the same registers. */
+static void write_back(const struct eif *eif, const struct eif_pcrs *pcrs)
+{
+    struct eif back;
+    struct eif_pcrs again;
+    struct err err;
+    uint8_t *file = NULL;
+    size_t n = 0;
+    if (!eif_write(eif, &file, &n, &err) || !eif_parse(&back, bytes_of(file, n), &err) ||
+        !eif_measure(&back, &again, &err) || memcmp(&again, pcrs, sizeof again) != 0)
+        abort();
+    free(file);
+}
+
+static void describe(const struct eif *eif)
+{
+    char version[KERNEL_VERSION_MAX];
+    json_t *json = json_object();
+    kernel_version(eif->kernel, version);
+    eif_describe_metadata(eif, json);
+    json_decref(json);
 }
 
 static void parse(const uint8_t *data, size_t size)
@@ -24,7 +50,10 @@ static void parse(const uint8_t *data, size_t size)
     check_inside(eif.signature, data, size);
     for (size_t i = 0; i < eif.ramdisks_n; i++)
         check_inside(eif.ramdisks[i], data, size);
-    if (!eif_measure(&eif, &pcrs, &err) && eif.signature.n == 0)
+    describe(&eif);
+    if (eif_measure(&eif, &pcrs, &err))
+        write_back(&eif, &pcrs);
+    else if (eif.signature.n == 0)
         abort();
 }
 
