@@ -193,6 +193,7 @@ def main():
         fuzz(tally, SHORT_FUZZ_SECONDS)
         scenarios(tally, "real CometBFT nodes", "interop", "tests/interop/run.py")
         scenarios(tally, "the enclave path, end to end", "enclave", "tests/nitro/e2e.py")
+        scenarios(tally, "enclave images", "image", "tests/image/eif_reference.py")
         scenarios(tally, "the supervisor of an enclave", "supervisor", "tests/nitro/run_e2e.py")
         scenarios(tally, "the units under a real systemd", "systemd", "tests/systemd/run.py")
     elif what == "fuzz":

@@ -168,7 +168,8 @@ static void the_image(void **state)
     image_free(&image);
 }
 
-/* Other folders, file times, permissions and masks: the same bytes. Another time in the metadata: the same registers. */
+/* Other folders, file times, permissions and masks: the same bytes. Another time in the metadata: the same
+ * registers. */
 static void the_same_bytes_always(void **state)
 {
     (void)state;
