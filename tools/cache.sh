@@ -1,7 +1,8 @@
 # Sourced by the scripts that build a thing once and keep it outside the tree, in
 # ${TMKMS_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tmkms-tests}. The folder of a thing is named after the text of what makes
 # it, so a changed script builds again. Two runs at once do not collide (a lock for each folder), and an interrupted one
-# leaves nothing half made (the finished folder `out` is moved into place).
+# leaves nothing half made (the finished folder `out` is moved into place). With TMKMS_CACHED_ONLY set nothing is built:
+# what is not there yet is skipped.
 
 cache=${TMKMS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tmkms-tests}
 temporary=() # removed at the end, however it comes
@@ -16,6 +17,7 @@ skip() {
 # cache_folder NAME KEY: sets $folder.
 cache_folder() {
     folder=$cache/$1-$(printf '%s' "$2" | sha256sum | cut -c1-12)
+    [ -z "${TMKMS_CACHED_ONLY:-}" ] || [ -d "$folder/out" ] || skip "$1 is not built here yet"
 }
 
 # cache_build WHAT FUNCTION ARGUMENT...: the function runs in a folder of its own, puts what shall stay into ./out, and
