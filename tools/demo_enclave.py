@@ -109,7 +109,7 @@ def build_image(parent, machine):
          "the same bytes every time", 3)
     more(f"PCR0 {measured['PCR0'][:32]}…, which names the image")
     parent.image = image
-    parent.enclave.env["TMKMS_SIM_PCR0"] = measured["PCR0"]
+    parent.enclave.env.update({f"TMKMS_SIM_{name}": value for name, value in measured.items() if name.startswith("PCR")})
 
 
 def make_kms_key(parent):
@@ -149,6 +149,8 @@ def start(parent):
     parent.enclave.start()
     wait_until("`ready` of the enclave", READY_SECONDS, lambda: "ready" in parent.enclave.log_text(), [parent.enclave])
     step("Run", f"tmkms nitro run: the enclave {how}, KMS opens the key for it, {bold(f'ready in {time.monotonic() - began:.1f} s')}", 8)
+    registers = "PCR0, PCR1, PCR2 and PCR16" if parent.machine.is_qemu else "PCR0, PCR4 and PCR16"
+    more(f"{registers} of its attestation document are what the policy demands")
 
 
 def show(workspace, blocks):
@@ -167,7 +169,7 @@ def show(workspace, blocks):
     node.start()
     watcher = Watcher(parent.enclave.log)
     seconds = watcher.watch(blocks, parent.enclave)
-    watcher.summary(seconds, "each recorded outside before its signature left")
+    watcher.summary(seconds, "each on the parent's disk before its signature left")
     if watcher.finished:
         node.check(len(watcher.finished), key)
     node.process.kill_group()
