@@ -148,11 +148,13 @@ class Parent:
         self.bin.mkdir()
         self.socket = rig.folder / "validator.socket"
         self.write_stand_ins()
+        self.images = rig.folder / "images"
+        self.write_image_parts()
         moto_port = self.start_moto()
         self.env = {
             **os.environ, **rig.enclave_env(), **rig.aws_env("enclave"), "PATH": f"{self.bin}:{os.environ['PATH']}",
             "AWS_DEFAULT_REGION": REGION, "TMKMS_VSOCK_UDS": str(rig.uds), "RIG": str(rig.folder), "SIM": str(SIM),
-            "TMKMS_SIM": str(SIM), "TMKMS_RUN_DIR": str(rig.folder / "run"), "KMS_PLACE": rig.endpoint(),
+            "TMKMS_SIM": str(SIM), "TMKMS_IMAGE_DIR": str(self.images), "TMKMS_RUN_DIR": str(rig.folder / "run"), "KMS_PLACE": rig.endpoint(),
             "MOTO_PLACE": f"127.0.0.1:{moto_port}", "AWS_CLI": str(rig.aws), "PYTHON": sys.executable,
             "STAND_IN": str(self.bin / "forward.py"), "CID": "16"}
 
@@ -164,6 +166,16 @@ class Parent:
         for name, text in programs.items():
             (self.bin / name).write_text(text)
             (self.bin / name).chmod(0o755)
+
+    def write_image_parts(self):
+        """Nothing here boots the image: without `make kernel` a header that looks like one is good enough."""
+        self.images.mkdir()
+        (self.images / "tmkms-enclave").symlink_to(chains.BUILD / "image/tmkms-enclave")
+        kernel = chains.BUILD / "image/bzImage"
+        if kernel.exists():
+            (self.images / "bzImage").symlink_to(kernel)
+        else:
+            (self.images / "bzImage").write_bytes(bytes(0x202) + b"HdrS" + bytes(4096))
 
     def start_moto(self):
         port = self.workspace.port()
@@ -299,8 +311,6 @@ def exchange_image(parent, page):
 
 def guide(workspace):
     """Every block of doc/guide/enclave.md: the service, the script and the simulation sign one chain one after the other."""
-    if not re.search(r"^  run ", chains.run([chains.BINARY, "nitro", "--help"]), re.M):
-        raise Skip("this build cannot run enclaves yet")
     page, parent = Page(GUIDE), Parent(workspace)
     steps_1_to_7(parent, page)
     watched = None
