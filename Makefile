@@ -5,7 +5,7 @@ PREFIX       ?= /usr/local
 FUZZ_SECONDS ?= 30
 export BUILD PREFIX FUZZ_SECONDS
 
-.PHONY: build demo test check bench fuzz deps install clean help
+.PHONY: build demo test check bench fuzz deps install kernel clean help
 
 build: ## Build the program: build/src/cli/tmkms
 	@tools/build.sh
@@ -34,6 +34,9 @@ fuzz: ## Fuzz each parser for FUZZ_SECONDS (30)
 
 deps: ## Install the Debian packages for all of the above
 	@tools/deps.sh test
+
+kernel: ## Build the enclave's kernel from Debian's source: build/image/bzImage
+	@image/build-kernel.sh $(BUILD)/image
 
 install: build ## Install under PREFIX (/usr/local); DESTDIR is respected
 	@meson install -C $(BUILD) --no-rebuild
