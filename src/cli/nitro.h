@@ -23,6 +23,9 @@ int nitro_proxy(const struct command *self, int argc, char **argv);
 int nitro_kms_proxy(const struct command *self, int argc, char **argv);
 int nitro_logs(const struct command *self, int argc, char **argv);
 int nitro_run(const struct command *self, int argc, char **argv);
+int nitro_run_enclave(const struct command *self, int argc, char **argv);
+int nitro_describe_enclaves(const struct command *self, int argc, char **argv);
+int nitro_terminate_enclave(const struct command *self, int argc, char **argv);
 int nitro_start(const struct command *self, int argc, char **argv);
 
 extern const char nitro_keygen_help[];
@@ -45,5 +48,8 @@ extern const char nitro_persist_help[];
 extern const char nitro_proxy_help[];
 extern const char nitro_kms_proxy_help[];
 extern const char nitro_logs_help[];
+extern const char nitro_run_enclave_help[];
+extern const char nitro_describe_enclaves_help[];
+extern const char nitro_terminate_enclave_help[];
 
 #endif

@@ -172,6 +172,13 @@ void kept_leave(struct kept *k)
     fd_close(&k->lock);
 }
 
+void kept_clean(const char *name)
+{
+    struct kept k;
+    if (kept_take(&k, name, NULL))
+        kept_remove(&k);
+}
+
 /* ---- the record ---- */
 
 static json_t *to_json(const struct machine_options *o, const struct machine_place *place,

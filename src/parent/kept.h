@@ -52,6 +52,8 @@ struct kept_seen {
 /* kept_list: each enclave in the run folder; no folder is an empty list. The records are the caller's (json_decref). */
 enum { KEPT_MAX = 64 };
 bool kept_list(struct kept_seen ret[KEPT_MAX], size_t *ret_n, struct err *err) ATTR_MUST_USE;
+/* kept_clean removes what a dead keeper of this name left; a living one's is not touched. */
+void kept_clean(const char *name);
 /* kept_keeper: the number of the keeper that has the lock of this name, 0: none. */
 pid_t kept_keeper(const char *name);
 

@@ -102,8 +102,8 @@ static json_t *describe(struct leash *l, const char *tool, uint64_t deadline_us,
 }
 
 /* Only an enclave of this very name: whoever has the lock of the name knows that no keeper works for it. */
-static bool end_by_name(
-    struct leash *l, const char *tool, const char *name, uint64_t deadline_us, struct err *err)
+static bool end_by_name(struct leash *l, const char *tool, const char *name, bool is_stale,
+    uint64_t deadline_us, struct err *err)
 {
     json_t *all = describe(l, tool, deadline_us, err);
     bool ok = all != NULL;
@@ -112,8 +112,9 @@ static bool end_by_name(
         const char *id = text_of(one, "EnclaveID");
         if (strcmp(text_of(one, "EnclaveName"), name) != 0 || id[0] == '\0')
             continue;
-        log_line(LOG_WARN, log_name, "ending the enclave %s (%s), which an earlier run left behind",
-            name, id);
+        if (is_stale)
+            log_line(LOG_WARN, log_name,
+                "ending the enclave %s (%s), which an earlier run left behind", name, id);
         ok = end_one(l, tool, id, deadline_us, err);
     }
     json_decref(all);
@@ -125,7 +126,7 @@ bool machine_end_abandoned(const char *name, struct err *err)
     char tool[PROCESS_PATH_MAX];
     struct leash none = {.control = -1, .signals = -1};
     return process_find(tool, NULL, "nitro-cli", NULL, err) &&
-           end_by_name(&none, tool, name, clock_monotonic_us() + CALL_US, err);
+           end_by_name(&none, tool, name, false, clock_monotonic_us() + CALL_US, err);
 }
 
 /* ---- the start ---- */
@@ -217,7 +218,8 @@ static bool run(struct machine *m, struct err *err)
 static bool start(struct machine *m, struct err *err)
 {
     return process_find(m->tool, NULL, "nitro-cli", NULL, err) &&
-           end_by_name(m->leash, m->tool, m->options.name, clock_monotonic_us() + CALL_US, err) &&
+           end_by_name(
+               m->leash, m->tool, m->options.name, true, clock_monotonic_us() + CALL_US, err) &&
            run(m, err);
 }
 
@@ -273,8 +275,9 @@ static void stop(struct machine *m)
     fd_close(&m->tool_process);
     if (!m->was_tried)
         return;
-    bool ok = m->place.id[0] != '\0' ? end_one(&none, m->tool, m->place.id, deadline, &err)
-                                     : end_by_name(&none, m->tool, m->options.name, deadline, &err);
+    bool ok = m->place.id[0] != '\0'
+                  ? end_one(&none, m->tool, m->place.id, deadline, &err)
+                  : end_by_name(&none, m->tool, m->options.name, false, deadline, &err);
     if (!ok)
         log_line(LOG_ERROR, log_name, "the enclave may still run: %s", err.text);
     m->was_tried = false;
