@@ -6,6 +6,12 @@ _tmkms_nitro() {
     case $1 in
     start) words='--port --verbose --vsock-uds' ;;
     run) words='--config --eif --cid --qemu --simulate --debug-mode --statefile --uds --port --vsock-uds --verbose' ;;
+    run-enclave)
+        words='--eif-path --cpu-count --memory --enclave-cid --enclave-name --debug-mode --qemu --simulate --vsock-uds'
+        words+=' --parent-role --parent-id'
+        ;;
+    describe-enclaves) words='--metadata' ;;
+    terminate-enclave) words='--enclave-name --enclave-id --all' ;;
     push-config) words="--config --json --log-port --verbose $enclave" ;;
     persist) words='--port --statefile --chain --config --cid --verbose --vsock-uds' ;;
     proxy) words='--port --uds --tcp --verbose --vsock-uds' ;;
@@ -76,7 +82,8 @@ _tmkms() {
     2,state) words='init show import export repair help --help' ;;
     2,nitro)
         words='run start push-config persist proxy kms-proxy logs seal keygen attest verify measure-config kms-policy'
-        words+=' build-enclave describe-eif verify-build sign-eif pcr pcr3 pcr4 help --help'
+        words+=' build-enclave describe-eif verify-build sign-eif pcr pcr3 pcr4'
+        words+=' run-enclave describe-enclaves terminate-enclave help --help'
         ;;
     *) _tmkms_values "$previous" "$command" || _tmkms_options "$command" "$sub" ;;
     esac

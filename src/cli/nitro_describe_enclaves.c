@@ -74,8 +74,9 @@ int nitro_describe_enclaves(const struct command *self, int argc, char **argv)
 const char nitro_describe_enclaves_help[] =
     "Print what `run-enclave` and `run` started on this machine and runs, as nitro-cli does\n"
     "\n"
-    "Measurements are computed from the image file. VsockUds is what other commands take as\n"
-    "--vsock-uds; ConsoleFile is what the enclave printed. State is STARTING, RUNNING, ENDED (and "
+    "Measurements are computed from the image file. Other commands reach the enclave with VsockUds "
+    "as\n"
+    "their --vsock-uds; ConsoleFile is what it printed. State is STARTING, RUNNING, ENDED (and "
     "the\n"
     "Reason; until the next start of that name), or ABANDONED: nitro-cli runs it, but what kept "
     "it\n"

@@ -42,6 +42,8 @@ const struct device_ops device_linux = {
 
 #define ALLOCATOR                                                                                  \
     "/etc/nitro_enclaves/allocator.yaml, then `systemctl restart nitro-enclaves-allocator`"
+#define CPU_POOL                                                                                   \
+    "cpu_count in " ALLOCATOR " (without AWS's allocator: ne_cpus of the module nitro_enclaves)"
 #define A_FAULT_OF_OURS "; this is a fault of tmkms, please report it"
 
 /* NE_ERR_* are errno values beyond those of the system. */
@@ -51,10 +53,9 @@ static const struct {
     const char *words;
 } refusals[] = {
     {NE_ERR_VCPU_ALREADY_USED, true, "the processor is used by an enclave already"},
-    {NE_ERR_VCPU_NOT_IN_CPU_POOL, false,
-        "the processor is not set aside for enclaves: cpu_count in " ALLOCATOR},
+    {NE_ERR_VCPU_NOT_IN_CPU_POOL, false, "the processor is not set aside for enclaves: " CPU_POOL},
     {NE_ERR_VCPU_INVALID_CPU_CORE, false,
-        "the processor's core is not set aside for enclaves: cpu_count in " ALLOCATOR},
+        "the processor's core is not set aside for enclaves: " CPU_POOL},
     {NE_ERR_INVALID_MEM_REGION_SIZE, false, "memory is not a multiple of 2 MiB" A_FAULT_OF_OURS},
     {NE_ERR_INVALID_MEM_REGION_ADDR, false,
         "the address of the memory is not valid" A_FAULT_OF_OURS},
@@ -78,8 +79,7 @@ static const struct {
     {NE_ERR_NOT_IN_INIT_STATE, false, "the enclave was started already" A_FAULT_OF_OURS},
     {NE_ERR_INVALID_VCPU, false, "there is no such processor"},
     {NE_ERR_NO_CPUS_AVAIL_IN_POOL, true,
-        "no processor set aside for enclaves is free: raise cpu_count in " ALLOCATOR
-        ", or end another enclave"},
+        "no processor set aside for enclaves is free: raise " CPU_POOL ", or end another enclave"},
     {NE_ERR_INVALID_PAGE_SIZE, false, "the memory is not in pages of 2 MiB" A_FAULT_OF_OURS},
     {NE_ERR_INVALID_FLAG_VALUE, false, "this kernel does not know a flag" A_FAULT_OF_OURS},
     {NE_ERR_INVALID_ENCLAVE_CID, false,
@@ -168,8 +168,10 @@ static bool map_memory(
     *ret_is_busy = true;
     return err_set(err,
         "of %" PRIu32 " MiB for the enclave only %" PRIu64
-        " MiB are set aside and free: raise memory_mib in " ALLOCATOR ", or end another enclave",
-        memory_mib, e->memory / MIB);
+        " MiB are set aside and free: raise memory_mib in " ALLOCATOR
+        " (without AWS's allocator: `sysctl vm.nr_hugepages=N`, at least %" PRIu32
+        "), or end another enclave",
+        memory_mib, e->memory / MIB, memory_mib / 2);
 }
 
 /* Guest memory is the regions one behind the other; the image begins somewhere in it and may cross from one into the
