@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import CONFIG, NODES, Failure, Machine, Skip, Unit, chains  # noqa: E402
+import enclave  # noqa: E402
 from e2e_node import Asker  # noqa: E402  (found through machine.py)
 
 CHAIN = "test-systemd"
@@ -41,10 +42,11 @@ path = "/etc/tmkms/secrets/{id}.key"
 
 
 class Bench:
-    """A machine, the plain service and a validator of it."""
+    """A machine, the two services, and the validators that ask them."""
 
     def __init__(self, machine):
-        self.machine, self.unit = machine, Unit(machine, "tmkms")
+        self.machine, self.unit, self.nitro = machine, Unit(machine, "tmkms"), Unit(machine, "tmkms-nitro")
+        self.parent = None  # enclave.Parent
         self.askers = []
 
     def configure(self, *chain_ids, more=""):
@@ -232,7 +234,7 @@ def hangs(bench, role):
     unit = bench.fresh("[Service]\nWatchdogSec=2s\n")
     unit.start()
     node = bench.sign()
-    time.sleep(2.5)
+    time.sleep(2.2)
     if unit.restarts():
         raise Failure(f"the watchdog ended what was well\n{unit.last_words()}")
     began = time.monotonic()
@@ -318,7 +320,7 @@ def confined(bench):
 
 
 SCENARIOS = [install, signs, ready_when_it_can_sign, wrong_configuration, missing_state, lost_state, reload, killed,
-             signer_hangs, session_hangs, socket_of_a_group, confined]
+             signer_hangs, session_hangs, socket_of_a_group, confined, *enclave.SCENARIOS]
 
 
 # ---- running them ----------------------------------------------------------------------------
