@@ -11,7 +11,7 @@ from e2e_rig import CHAIN, python_tools
 from run_rig import RunRig
 
 READY_SECONDS, SIGN_SECONDS, STOP_SECONDS = 60, 20, 10
-STATE, NSM, ROOT_FILE = "/etc/tmkms/state/enclave.json", "/var/lib/tmkms/nsm", "/etc/tmkms/kms-root.pem"
+STATE, NSM, ROOT_FILE = "/var/lib/tmkms/state.json", "/var/lib/tmkms/nsm", "/etc/tmkms/kms-root.pem"
 
 DROP_IN = """[Service]
 ExecStart=
