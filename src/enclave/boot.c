@@ -135,7 +135,7 @@ static bool keep_clock(struct boot *b, int64_t tolerated_us, struct err *err)
         return false;
     if (step_us != 0)
         log_line(LOG_INFO, log_name, "the clock was stepped by %+.3f s, as %s says",
-            (double)step_us / 1e6, wall_clock_name(&b->clock));
+            (double)step_us / 1e6, b->clock.source->name);
     return true;
 }
 
@@ -153,7 +153,6 @@ ATTR_NORETURN static void be_guest(struct boot *b, int log)
         .listener = b->listener,
         .log_port = b->log_port};
     fd_close(&b->watch.steps);
-    fd_close(&b->clock.ptp);
     log_set_output(log, true);
     _exit(guest_run(&options));
 }
@@ -330,7 +329,6 @@ int boot_run(const struct boot_options *options)
     b = (struct boot){.options = options,
         .vsock = options->vsock,
         .watch = {.steps = -1},
-        .clock = {.ptp = -1},
         .is_init = options->is_machine && getpid() == 1,
         .nsm = -1,
         .listener = -1,

@@ -37,10 +37,18 @@ static enum outcome exchange(const struct vsock *v, uint64_t deadline_us, struct
 
 bool heartbeat_send(const struct vsock *v, uint64_t deadline_us, struct err *err)
 {
-    enum outcome o;
-    while (
-        (o = exchange(v, sooner(deadline_us, clock_monotonic_us() + ATTEMPT_US), err)) == SILENT &&
-        clock_monotonic_us() < deadline_us)
+    struct err now, told;
+    bool is_answered = false;
+    for (;;) {
+        enum outcome o = exchange(v, sooner(deadline_us, clock_monotonic_us() + ATTEMPT_US), &now);
+        if (o == HEARD)
+            return true;
+        /* The last attempt has no time left for an answer: one that came before says more. */
+        if (o == WRONG || !is_answered)
+            told = now;
+        is_answered = is_answered || o == WRONG;
+        if (clock_monotonic_us() >= deadline_us)
+            return err_set(err, "no heartbeat: %s", told.text);
         poll(NULL, 0, AGAIN_MS);
-    return o == HEARD || err_prefix(err, "no heartbeat");
+    }
 }

@@ -10,8 +10,7 @@
 
 enum { HEARTBEAT_PORT = 9000, HEARTBEAT_BYTE = 0xB7 };
 
-/* heartbeat_send tries again until deadline_us (monotonic): a parent may begin to listen late. One that answers anything
- * else than the byte is no parent of enclaves: that is final. */
+/* heartbeat_send tries again until deadline_us (monotonic): a parent may begin to listen late. */
 bool heartbeat_send(const struct vsock *v, uint64_t deadline_us, struct err *err) ATTR_MUST_USE;
 
 #endif

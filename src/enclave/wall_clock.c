@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "enclave/machine_file.h"
 #include "nitro/nsm.h"
 
@@ -11,17 +12,6 @@ enum { MS = 1000, SECOND = 1000000 };
 
 /* 2024: a source that says less has no time. */
 static const int64_t too_early_us = 1704067200LL * SECOND;
-
-struct wall_clock wall_clock_open(const char *root, int nsm)
-{
-    return (struct wall_clock){
-        .nsm = nsm, .ptp = machine_file_open(root, "/dev/ptp0", O_RDONLY, NULL)};
-}
-
-const char *wall_clock_name(const struct wall_clock *c)
-{
-    return c->ptp >= 0 ? "/dev/ptp0" : "the Nitro Secure Module";
-}
 
 /* Linux, Documentation/driver-api/ptp.rst: a descriptor as the number of a clock. */
 static clockid_t clock_of(int fd)
@@ -54,13 +44,28 @@ static bool read_nsm(int nsm, struct wall_clock_reading *ret, struct err *err)
     return true;
 }
 
+const struct wall_clock_source wall_clock_ptp = {.name = "/dev/ptp0", .read = read_ptp};
+const struct wall_clock_source wall_clock_nsm = {
+    .name = "the Nitro Secure Module", .read = read_nsm};
+
+struct wall_clock wall_clock_open(const char *root, int nsm)
+{
+    struct wall_clock_reading unused;
+    struct wall_clock ptp = {.source = &wall_clock_ptp,
+        .fd = machine_file_open(root, wall_clock_ptp.name, O_RDONLY, NULL)};
+    if (ptp.fd >= 0 && wall_clock_read(&ptp, &unused, NULL))
+        return ptp;
+    fd_close(&ptp.fd);
+    return (struct wall_clock){.source = &wall_clock_nsm, .fd = nsm};
+}
+
 bool wall_clock_read(const struct wall_clock *c, struct wall_clock_reading *ret, struct err *err)
 {
     struct wall_clock_reading r = {0};
-    if (!(c->ptp >= 0 ? read_ptp(c->ptp, &r, err) : read_nsm(c->nsm, &r, err)))
+    if (!c->source->read(c->fd, &r, err))
         return false;
     if (r.earliest_us < too_early_us)
-        return err_set(err, "the time of %s lies before 2024", wall_clock_name(c));
+        return err_set(err, "the time of %s lies before 2024", c->source->name);
     *ret = r;
     return true;
 }

@@ -14,22 +14,29 @@
 
 enum { WALL_CLOCK_DRIFT_US = 500000 }; /* what a running clock may be off without a step */
 
-struct wall_clock {
-    int nsm; /* of nsm_open */
-    int ptp; /* of /dev/ptp0, -1: none */
-};
-
 /* The true time, microseconds since 1970: from earliest to latest, at the moment of the call's return. */
 struct wall_clock_reading {
     int64_t earliest_us, latest_us;
 };
 
-/* wall_clock_open: root as in machine_file.h. A machine without /dev/ptp0 is no error. */
+struct wall_clock_source {
+    const char *name; /* for messages */
+    bool (*read)(int fd, struct wall_clock_reading *ret, struct err *err);
+};
+
+extern const struct wall_clock_source wall_clock_ptp; /* fd: of /dev/ptp0 */
+extern const struct wall_clock_source wall_clock_nsm; /* fd: of nsm_open */
+
+struct wall_clock {
+    const struct wall_clock_source *source;
+    int fd; /* borrowed from whoever opened it */
+};
+
+/* wall_clock_open takes /dev/ptp0 if there is one that can be read, otherwise the module. root: see machine_file.h. */
 struct wall_clock wall_clock_open(const char *root, int nsm);
 
 bool wall_clock_read(
     const struct wall_clock *c, struct wall_clock_reading *ret, struct err *err) ATTR_MUST_USE;
-const char *wall_clock_name(const struct wall_clock *c); /* for messages */
 
 /* wall_clock_step: by how many microseconds a clock that shows now_us must be stepped. 0: it may stay. */
 int64_t wall_clock_step(const struct wall_clock_reading *r, int64_t now_us, int64_t tolerated_us);

@@ -36,6 +36,12 @@ static bool give_line(int control, kms_dial *dial, void *ctx, uint64_t deadline_
     return fetch_give_line(control, fd, why.text);
 }
 
+/* What KMS is asked for is the signer's. */
+static bool signer_is_lost(const struct monitor *m)
+{
+    return m->signer.pid > 0 && m->signer.control < 0;
+}
+
 /* Waits until the child has something to say. */
 static bool await(struct monitor *m, struct child *child, uint64_t deadline_us, struct err *err)
 {
@@ -45,6 +51,8 @@ static bool await(struct monitor *m, struct child *child, uint64_t deadline_us, 
         core_turn(m, p, 2, TURN_MS);
         if (p[1].revents != 0 && !child_forward_log(child))
             fd_close(&child->log);
+        if (signer_is_lost(m))
+            return core_lost(&m->signer, err);
         if (p[0].revents != 0)
             return true;
     }
