@@ -8,7 +8,7 @@ _tmkms_nitro() {
     run) words='--config --eif --cid --qemu --simulate --debug-mode --statefile --uds --port --vsock-uds --verbose' ;;
     run-enclave)
         words='--eif-path --cpu-count --memory --enclave-cid --enclave-name --debug-mode --qemu --simulate --vsock-uds'
-        words+=' --parent-role --parent-id'
+        words+=' --role --instance'
         ;;
     describe-enclaves) words='--metadata' ;;
     terminate-enclave) words='--enclave-name --enclave-id --all' ;;

@@ -1,6 +1,7 @@
 #include "cli/nitro_enclave.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 #include "base/fd.h"
 #include "nitro/push.h"
 
-enum { TIMEOUT_S = 130, DIAL_S = 10 };
+enum { TIMEOUT_S = 130, DIAL_S = 10, PATIENCE_US = 3000000, AGAIN_MS = 100 };
 
 bool enclave_number(const char *text, uint32_t min, uint32_t max, uint32_t *ret)
 {
@@ -57,11 +58,24 @@ static void explain_silence(const struct enclave *e, struct err *err)
             why.text, e->cid);
 }
 
+/* An enclave is said to run when its heartbeat has come, and listens a moment later. */
+static int dial(const struct enclave *e, uint64_t deadline_us, struct err *err)
+{
+    uint64_t patient_until = clock_monotonic_us() + PATIENCE_US;
+    for (;;) {
+        int fd = vsock_dial_guest(&e->vsock, e->cid, e->port, deadline_us, err);
+        uint64_t now = clock_monotonic_us();
+        if (fd >= 0 || now >= patient_until || now >= deadline_us)
+            return fd;
+        poll(NULL, 0, AGAIN_MS);
+    }
+}
+
 json_t *enclave_ask(const struct enclave *e, const json_t *request, struct err *err)
 {
     uint32_t dial_s = e->timeout_s < DIAL_S ? e->timeout_s : DIAL_S;
     uint64_t now = clock_monotonic_us();
-    int fd = vsock_dial_guest(&e->vsock, e->cid, e->port, now + dial_s * 1000000ULL, err);
+    int fd = dial(e, now + dial_s * 1000000ULL, err);
     if (fd < 0) {
         explain_silence(e, err);
         return NULL;

@@ -70,8 +70,8 @@ static bool take_parent(struct machine_options *o, const struct flags *f, struct
     uint8_t pcr[PCR_LEN];
     return (f->role == NULL || pcr_of_role(f->role, pcr, err)) &&
            (f->instance == NULL || pcr_of_instance(f->instance, pcr, err)) &&
-           copy(o->role, sizeof o->role, f->role, "--parent-role", err) &&
-           copy(o->instance, sizeof o->instance, f->instance, "--parent-id", err);
+           copy(o->role, sizeof o->role, f->role, "--role", err) &&
+           copy(o->instance, sizeof o->instance, f->instance, "--instance", err);
 }
 
 static bool take_texts(struct machine_options *o, const struct flags *f, struct err *err)
@@ -102,7 +102,7 @@ static int take(const struct command *self, const struct flags *f, struct machin
             self, "which image? Give it with --eif-path; `tmkms nitro build-enclave` makes one");
     if (is_real && (f->uds != NULL || f->role != NULL || f->instance != NULL))
         return command_usage(
-            self, "--vsock-uds, --parent-role and --parent-id are for --qemu and --simulate");
+            self, "--vsock-uds, --role and --instance are for --qemu and --simulate");
     if (f->cpus != NULL && !enclave_number(f->cpus, 1, MACHINE_CPUS_MAX, &ret->cpus))
         return command_usage(self, "'%s' is not a number of processors", f->cpus);
     if (f->memory != NULL && !memory_from(f->memory, &ret->memory_mib))
@@ -184,8 +184,8 @@ int nitro_run_enclave(const struct command *self, int argc, char **argv)
         {0, "qemu", NULL, &f.is_qemu},
         {0, "simulate", NULL, &f.is_simulated},
         {0, "vsock-uds", &f.uds, NULL},
-        {0, "parent-role", &f.role, NULL},
-        {0, "parent-id", &f.instance, NULL},
+        {0, "role", &f.role, NULL},
+        {0, "instance", &f.instance, NULL},
         {0},
     };
     int exit_code = command_flags(self, flags, &argc, &argv);
@@ -224,6 +224,6 @@ const char nitro_run_enclave_help[] =
     "                            this program)\n"
     "      --vsock-uds PATH      Where the other commands reach it, with --qemu and --simulate\n"
     "                            [default: a socket in the run folder, printed as VsockUds]\n"
-    "      --parent-role ARN     With --qemu and --simulate: what PCR3 is computed from\n"
-    "      --parent-id INSTANCE  and PCR4\n"
+    "      --role ARN            With --qemu and --simulate: what PCR3 is computed from\n"
+    "      --instance ID         and PCR4\n"
     "  -h, --help                Print help\n";

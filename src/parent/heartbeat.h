@@ -5,11 +5,10 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "enclave/heartbeat.h"
 #include "link/vsock.h"
 #include "parent/leash.h"
 #include "parent/process.h"
-
-enum { HEARTBEAT_PORT = 9000, HEARTBEAT_BYTE = 0xB7 };
 
 /* heartbeat_listen: with AF_VSOCK the port is shared by all that start enclaves on this parent: it waits until
  * deadline_us for its turn. -1 and err. */

@@ -211,7 +211,7 @@ static void wrong_usage_is_explained(void **state)
         {{"run-enclave", "--simulate", "--enclave-cid", "x"}, "not a CID", 2},
         {{"run-enclave", "--simulate", "--enclave-cid", "3"}, "CID 3 is taken", 1},
         {{"run-enclave", "--simulate", "--enclave-name", "a b"}, "no name for an enclave", 1},
-        {{"run-enclave", "--simulate", "--parent-id", "i-1"}, "i-1", 1},
+        {{"run-enclave", "--simulate", "--instance", "i-1"}, "i-1", 1},
         {{"run-enclave", "--simulate", "more"}, "unexpected argument", 2},
         {{"run-enclave", "--eif-path", "/x", "--vsock-uds", "/y"}, "are for --qemu", 2},
         {{"run-enclave", "--qemu", "--eif-path", "/nonexistent"}, "cannot find /nonexistent", 1},
