@@ -8,6 +8,7 @@
 #include "cli/nitro_image.h"
 #include "nitro/eif_describe.h"
 #include "nitro/image.h"
+#include "parent/machine.h"
 
 /* https://reproducible-builds.org/specs/source-date-epoch/ */
 static bool read_build_time(int64_t *ret, struct err *err)
@@ -33,7 +34,8 @@ static void tell(const struct image *image, const char *path)
     command_status(
         "Cmdline", "%.*s", (int)image->eif.cmdline.n, (const char *)image->eif.cmdline.p);
     command_status("Image", "%s: %zu bytes%s; an enclave of it needs %u MiB of memory", path,
-        image->file_n, image->eif.signature.n > 0 ? ", signed" : "", eif_memory_mib(image->file_n));
+        image->file_n, image->eif.signature.n > 0 ? ", signed" : "",
+        machine_memory_for(image->file_n));
 }
 
 static int build(const struct image_request *q, const char *output)

@@ -12,7 +12,7 @@
 #include "nitro/cbor.h"
 #include "nitro/pcr.h"
 
-enum { CRC_AT = EIF_HEADER_LEN - 4, MEMORY_MIN_MIB = 64 };
+enum { CRC_AT = EIF_HEADER_LEN - 4 };
 
 /* ---- CRC-32 (ISO-HDLC), over everything but itself ------------------------------------ */
 
@@ -183,13 +183,6 @@ bool eif_parse(struct eif *ret, struct bytes file, struct err *err)
         return err_set(err, "the enclave image is damaged: its CRC is wrong");
     *ret = eif;
     return true;
-}
-
-uint32_t eif_memory_mib(size_t file_n)
-{
-    const uint64_t mib = 1u << 20;
-    uint64_t needed = ((uint64_t)file_n * 4 + mib - 1) / mib;
-    return needed < MEMORY_MIN_MIB ? MEMORY_MIN_MIB : (uint32_t)needed;
 }
 
 /* ---- registers ----------------------------------------------------------------------- */

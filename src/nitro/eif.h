@@ -50,9 +50,6 @@ bool eif_read(
 /* CRC-32 (ISO-HDLC) of a whole image, without its own four bytes. */
 uint32_t eif_crc(struct bytes file);
 
-/* What the hypervisor demands for an image of so many bytes: four times the file; and what we need at least. */
-uint32_t eif_memory_mib(size_t file_n);
-
 /* PCR0 (kernel, command line, every ramdisk), PCR1 (kernel, command line, first ramdisk), PCR2 (the other ramdisks)
  * and, for a signed image, PCR8 (its certificate). */
 struct eif_pcrs {

@@ -96,12 +96,16 @@ static bool make_cmdline(
 }
 
 /* A static ELF program: the ramdisk has no loader and no libraries, and any other init is a kernel panic. */
-static bool check_init(struct bytes init, struct err *err)
+static bool check_init(struct bytes init, bool is_aarch64, struct err *err)
 {
-    enum { HEADER_LEN = 64, ENTRIES_AT = 32, ENTRY_SIZE_AT = 54, INTERPRETER = 3, ENTRY_MIN = 56 };
+    enum { HEADER_LEN = 64, MACHINE_AT = 18, X86_64 = 62, AARCH64 = 183, ENTRIES_AT = 32 };
+    enum { ENTRY_SIZE_AT = 54, ENTRY_MIN = 56, INTERPRETER = 3 };
     static const uint8_t elf64[] = {0x7f, 'E', 'L', 'F', 2, 1};
     if (init.n < HEADER_LEN || memcmp(init.p, elf64, sizeof elf64) != 0)
         return err_set(err, "it is no 64-bit program (ELF)");
+    if (init.p[MACHINE_AT] != (is_aarch64 ? AARCH64 : X86_64) || init.p[MACHINE_AT + 1] != 0)
+        return err_set(
+            err, "it is not for %s, as the kernel is", is_aarch64 ? "aarch64" : "x86-64");
     struct reader at = reader_of(bytes_of(init.p + ENTRIES_AT, 8));
     uint64_t table = read_u64le(&at);
     size_t size = (size_t)init.p[ENTRY_SIZE_AT] | (size_t)init.p[ENTRY_SIZE_AT + 1] << 8;
@@ -210,7 +214,7 @@ static bool open_parts(
         return false;
     if (!kernel_of(&p->kernel, p->kernel_file.content, err))
         return err_prefix(err, "%s", image->kernel_path);
-    if (!check_init(p->init_file.content, err))
+    if (!check_init(p->init_file.content, p->kernel.is_aarch64, err))
         return err_prefix(err, "%s", image->init_path);
     memcpy(image->kernel_version, p->kernel.version, sizeof image->kernel_version);
     return true;

@@ -13,7 +13,7 @@
 
 #include "base/bytes.h"
 
-enum { PARTS_KERNEL_LEN = 4096, PARTS_INIT_LEN = 1000 };
+enum { PARTS_KERNEL_LEN = 4096, PARTS_INIT_LEN = 1000, PARTS_MACHINE_AT = 18 };
 
 static inline struct bytes parts_x86_kernel(uint8_t out[PARTS_KERNEL_LEN], const char *version)
 {
@@ -36,13 +36,15 @@ static inline struct bytes parts_arm_kernel(
     return bytes_of(out, PARTS_KERNEL_LEN);
 }
 
-/* segment: the type of its one program header: 1 is loaded, 3 names an interpreter. */
+/* For x86-64 (62 at PARTS_MACHINE_AT; aarch64 is 183). segment: the type of its one program header: 1 is loaded, 3
+ * names an interpreter. */
 static inline struct bytes parts_init(uint8_t out[PARTS_INIT_LEN], uint8_t segment, uint8_t fill)
 {
     static const uint8_t begin[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
     memset(out, fill, PARTS_INIT_LEN);
     memset(out, 0, 64 + 56);
     memcpy(out, begin, sizeof begin);
+    out[PARTS_MACHINE_AT] = 62;
     out[32] = 64; /* the program headers' offset */
     out[54] = 56; /* the size of one */
     out[56] = 1;  /* how many */

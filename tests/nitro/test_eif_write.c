@@ -98,15 +98,6 @@ static void limits(void **state)
     not_written(&parts, "at most 32 sections, and this one would have 33");
 }
 
-static void memory_rule(void **state)
-{
-    (void)state;
-    assert_int_equal(eif_memory_mib(0), 64);
-    assert_int_equal(eif_memory_mib(16 << 20), 64);
-    assert_int_equal(eif_memory_mib((16 << 20) + 1), 65);
-    assert_int_equal(eif_memory_mib(100 << 20), 400);
-}
-
 /* A wrong CRC is told apart from everything else, for those who describe a damaged image. */
 static void only_the_crc_may_be_wrong(void **state)
 {
@@ -160,7 +151,6 @@ int main(void)
         cmocka_unit_test(golden_files),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(limits),
-        cmocka_unit_test(memory_rule),
         cmocka_unit_test(only_the_crc_may_be_wrong),
         cmocka_unit_test(words_for_damage),
     };

@@ -205,7 +205,12 @@ static void an_arm_image(void **state)
     (void)state;
     struct image_request q = request();
     parts_save(kernel_path, parts_arm_kernel(kernel_buf, 0, "6.12.57"));
-    struct image image = built(&q);
+    struct image image = {0};
+    assert_false(image_build(&image, &q, &err));
+    assert_contains(err.text, "tmkms-enclave: it is not for aarch64, as the kernel is");
+    init_buf[PARTS_MACHINE_AT] = 183;
+    parts_save(init_path, bytes_of(init_buf, sizeof init_buf));
+    image = built(&q);
     assert_true(image.eif.is_aarch64);
     assert_int_equal(image.file[7], 1);
     assert_int_equal(image.eif.kernel.p[10], 0x20);
