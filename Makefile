@@ -10,7 +10,7 @@ export BUILD PREFIX FUZZ_SECONDS
 build: ## Build the program: build/src/cli/tmkms
 	@tools/build.sh
 
-demo: ## Watch tmkms sign the blocks of a real chain
+demo: ## Watch an enclave sign the blocks of a real chain
 	@tools/deps.sh demo
 	@tools/build.sh
 	@python3 tools/demo.py

@@ -17,8 +17,9 @@ VERSION = "v0.38.25"
 CHAIN_ID = "demo-1"
 STEPS = ("proposal", "prevote", "precommit")
 PRECOMMIT = 2
-SIGNED = re.compile(r"signed (?:Proposal|Prevote|Precommit):(\S+) at h/r/s (\d+)/(\d+)/([012])\b")
-TOOK = re.compile(r"at h/r/s (\d+)/(\d+)/([012]) took (\d+) us")
+LINE = r"^(?:enclave: )?\S+ +(?:INFO|DEBUG) tmkms::session: \[\S+ "  # and no line that quotes one
+SIGNED = re.compile(LINE + r"signed (?:Proposal|Prevote|Precommit):(\S+) at h/r/s (\d+)/(\d+)/([012])\b")
+TOOK = re.compile(LINE + r"at h/r/s (\d+)/(\d+)/([012]) took (\d+) us")
 SECONDS_MAX = 120
 WIDTH = 12  # of the words on the left
 
@@ -165,15 +166,21 @@ class Watcher:
               f"  {self.signatures:>10}", flush=True)
         self.row_key = None
 
-    def watch(self, blocks, process):
-        """Until so many blocks are signed, or Ctrl-C. Returns the seconds."""
+    def wait(self, blocks, process):
         def enough():
             self.poll()
             return len(self.finished) >= blocks
+        wait_until(f"{blocks} blocks", SECONDS_MAX, enough, [process])
+        self.flush()
+
+    def watch(self, blocks, process, half_way=lambda: None):
+        """Until so many blocks are signed, or Ctrl-C. Returns the seconds."""
         began = time.monotonic()
         self.header()
         try:
-            wait_until(f"{blocks} blocks", SECONDS_MAX, enough, [process])
+            self.wait(blocks // 2, process)
+            half_way()
+            self.wait(blocks, process)
         except KeyboardInterrupt:
             print()
         self.flush()

@@ -23,6 +23,9 @@ fi
 
 missing_for_target() {
     missing_of "${build_packages[@]}"
+    case $target in
+    demo | test) missing_of python3-venv ;; # for the local KMS (tools/get-python-tools.sh)
+    esac
     if [ "$target" = test ]; then
         # shellcheck disable=SC2046  # one argument a package
         missing_of $(clang_packages)

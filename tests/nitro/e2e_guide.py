@@ -329,4 +329,18 @@ def guide(workspace):
     return f"{watched.finish()}, {page.words()}"
 
 
-SCENARIOS = [("guide", guide)]
+DEMO_SECONDS = 120
+
+
+def demo(_):
+    """`make demo` to its end; where the image cannot be booted, it says so."""
+    done = subprocess.run([sys.executable, ROOT / "tools/demo.py"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=DEMO_SECONDS, env={**os.environ, "DEMO_BLOCKS": "6"})
+    shown = done.stdout + done.stderr
+    steps = re.findall(r"^  ([1-9]) +[A-Z]", shown, re.M)
+    if done.returncode != 0 or steps != list("1345678") + ["9"] or "kill -9" not in shown or "Checked" not in shown:
+        raise Failure(f"the demo ended with {done.returncode} and showed:\n{shown}")
+    return re.search(r"Signed (.*),", shown)[1]
+
+
+SCENARIOS = [("guide", guide), ("demo", demo)]
