@@ -88,7 +88,7 @@ static bool make_cmdline(
         return err_set(err, "the command line is empty");
     if (n > IMAGE_CMDLINE_MAX)
         return err_set(
-            err, "the command line has %d characters, a kernel takes %d", n, IMAGE_CMDLINE_MAX);
+            err, "the command line has %d characters, at most %d have room", n, IMAGE_CMDLINE_MAX);
     for (const char *p = out; *p != '\0'; p++)
         if (*p < ' ' || *p > '~')
             return err_set(err, "the command line holds a character that is not printable ASCII");

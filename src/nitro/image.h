@@ -20,20 +20,23 @@
 #define IMAGE_DEBUG_WORD "tmkms.debug=1"
 
 enum {
-    IMAGE_CMDLINE_MAX = 2047,  /* what an x86-64 kernel takes (COMMAND_LINE_SIZE) */
+    /* An x86-64 kernel takes 2047, and the hypervisor appends its devices. */
+    IMAGE_CMDLINE_MAX = 1536,
     IMAGE_METADATA_MAX = 4096, /* of the user's own, as nitro-cli limits it */
 };
 
 /* Texts are borrowed; NULL is the default. */
 struct image_request {
-    const char *kernel,
-        *init;           /* files; otherwise `bzImage` and `tmkms-enclave` of the image folder */
-    const char *cmdline; /* otherwise IMAGE_CMDLINE */
+    /* Files; by default `bzImage` and `tmkms-enclave` of the image folder. */
+    const char *kernel, *init;
+    const char *cmdline; /* by default IMAGE_CMDLINE */
     bool is_debug;       /* IMAGE_DEBUG_WORD is appended */
-    const char *name, *version;    /* for the metadata */
-    const char *metadata;          /* a JSON file for it */
-    const char *certificate, *key; /* PEM files: sign; both or neither */
-    int64_t build_time_s, now_s;   /* in the metadata; for the certificate's validity */
+    /* Metadata: name, version, a JSON file of the user's, the time of the build. */
+    const char *name, *version, *metadata;
+    int64_t build_time_s;
+    /* PEM files to sign with, both or neither; the certificate must be valid at now_s. */
+    const char *certificate, *key;
+    int64_t now_s;
 };
 
 /* Zero-initialised: none. */
