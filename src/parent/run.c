@@ -19,17 +19,14 @@ static const char log_name[] = "tmkms::run";
 
 enum {
     STARTS_MAX = 5,          /* that fail in a row, before the service manager is asked for help */
-    LIVED_US = 60000000,     /* an enclave that was ready so long starts again without a wait */
+    LIVED_US = 10000000,     /* an enclave that was ready so long starts again without a wait */
     RECOVERY_US = 120000000, /* so long the service manager believes that it comes back by itself */
-    PING_EVERY_US = 5000000,
-    PING_SOON_US = 20000,   /* until the first answer */
-    PING_AGAIN_US = 500000, /* after one that failed */
     TICK_US = 250000,
 };
 
 /* ---- timers and phases ---- */
 
-static void due_in(struct event *timer, uint64_t us)
+void run_due_in(struct event *timer, uint64_t us)
 {
     struct timeval t = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
     if (us == UINT64_MAX)
@@ -38,7 +35,7 @@ static void due_in(struct event *timer, uint64_t us)
         event_add(timer, &t);
 }
 
-static void enter(struct run *r, enum run_phase phase)
+void run_enter(struct run *r, enum run_phase phase)
 {
     static const char *const words[] = {
         [PHASE_OFF] = "no enclave runs",
@@ -66,7 +63,7 @@ static void leave_loop(struct run *r, int exit_code)
     event_base_loopbreak(r->server.base);
 }
 
-static void forget_enclave(struct run *r)
+void run_forget_enclave(struct run *r)
 {
     run_push_stop(r);
     ping_stop(&r->ping);
@@ -79,7 +76,8 @@ static void forget_enclave(struct run *r)
 static void begin_watch(struct run *r)
 {
     r->watch = (struct watch){.since_us = clock_monotonic_us()};
-    due_in(r->ping_due, 0);
+    backoff_reset(&r->push_backoff);
+    run_due_in(r->ping_due, 0);
 }
 
 /* ---- starts ---- */
@@ -89,20 +87,20 @@ static void start_failed(struct run *r, bool is_busy, const char *why)
     uint64_t wait_us = backoff_next_us(&r->start_backoff);
     if (!is_busy)
         r->starts_failed++;
-    if (strncmp(r->trouble, why, sizeof r->trouble - 1) != 0)
-        log_line(LOG_ERROR, log_name, "the enclave does not start: %s", why);
-    snprintf(r->trouble, sizeof r->trouble, "%s", why);
-    enter(r, PHASE_OFF);
+    if (trouble_is_news(&r->start_trouble, why, clock_monotonic_us()))
+        log_line(LOG_ERROR, log_name, "the enclave does not start: %s; tried again%s", why,
+            is_busy ? " until there is room" : "");
+    run_enter(r, PHASE_OFF);
     notify_status(&r->notify, "the enclave does not start: %s", why);
     if (r->starts_failed >= STARTS_MAX) {
         log_line(LOG_ERROR, log_name,
-            "%d starts in a row have failed: this process ends, for the service manager to start "
-            "it again",
-            STARTS_MAX);
+            "%d starts in a row have failed, the last one so: %s. This process ends, for the "
+            "service manager to start it again",
+            STARTS_MAX, why);
         leave_loop(r, EXIT_FAILURE);
         return;
     }
-    due_in(r->start_due, wait_us);
+    run_due_in(r->start_due, wait_us);
 }
 
 static void on_start_due(evutil_socket_t fd, short what, void *arg)
@@ -115,9 +113,9 @@ static void on_start_due(evutil_socket_t fd, short what, void *arg)
     if (r->is_stopping)
         return;
     run_enclave_words(r, words, sizeof words);
-    if (r->trouble[0] == '\0')
+    if (r->start_trouble.words[0] == '\0')
         log_line(LOG_INFO, log_name, "starting the enclave %s", words);
-    enter(r, PHASE_STARTING);
+    run_enter(r, PHASE_STARTING);
     if (!run_enclave_start(r, &err))
         start_failed(r, false, err.text);
 }
@@ -131,7 +129,7 @@ void run_on_runs(struct run *r, const struct machine_place *place)
         log_line(LOG_INFO, log_name, "the enclave %s runs with CID %" PRIu32, place->id, r->cid);
     else
         log_line(LOG_INFO, log_name, "the enclave %s runs behind %s", place->id, r->vsock.uds);
-    enter(r, PHASE_BOOTING);
+    run_enter(r, PHASE_BOOTING);
     begin_watch(r);
 }
 
@@ -140,9 +138,9 @@ void run_on_gone(struct run *r, const char *why)
     uint64_t now = clock_monotonic_us();
     enum run_phase was = r->phase;
     bool lived = was == PHASE_READY && now - r->phase_since_us > LIVED_US;
-    forget_enclave(r);
+    run_forget_enclave(r);
     if (r->is_stopping) {
-        enter(r, PHASE_OFF);
+        run_enter(r, PHASE_OFF);
         event_base_loopbreak(r->server.base);
         return;
     }
@@ -154,180 +152,14 @@ void run_on_gone(struct run *r, const char *why)
         log_line(LOG_ERROR, log_name, "the enclave has ended: %s; another is started", why);
     if (lived)
         backoff_reset(&r->start_backoff);
-    enter(r, PHASE_OFF);
+    r->is_start_free |= lived;
+    run_enter(r, PHASE_OFF);
     /* The first time at once: every moment costs signatures. */
-    bool is_first = r->start_backoff.failures == 0;
-    uint64_t wait_us = backoff_next_us(&r->start_backoff);
-    due_in(r->start_due, is_first ? 0 : wait_us);
+    run_due_in(r->start_due, r->is_start_free ? 0 : backoff_next_us(&r->start_backoff));
+    r->is_start_free = false;
 }
 
-/* ---- pushes ---- */
-
-static const char *what_failed(const struct run *r)
-{
-    if (r->phase != PHASE_READY)
-        return "the enclave does not take its configuration";
-    return r->is_pushed_again ? "the configuration cannot be pushed again (the enclave signs on)"
-                              : "the credentials cannot be renewed (the enclave signs on)";
-}
-
-static void push_failed(struct run *r, const char *words)
-{
-    uint64_t wait_us = backoff_next_us(&r->push_backoff);
-    if (strncmp(r->push_trouble, words, sizeof r->push_trouble - 1) != 0)
-        log_line(
-            LOG_ERROR, log_name, "%s: %s; tried again until it can be done", what_failed(r), words);
-    snprintf(r->push_trouble, sizeof r->push_trouble, "%s", words);
-    if (r->phase != PHASE_READY)
-        notify_status(&r->notify, "not ready: %s", words);
-    due_in(r->push_due, wait_us);
-}
-
-static void on_push_due(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    struct run *r = arg;
-    struct err err;
-    if (r->is_stopping || r->push.pid != 0)
-        return;
-    if (!run_push_start(r, &err))
-        push_failed(r, err.text);
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    return text != NULL ? text : "";
-}
-
-/* As they are printed everywhere else; operators look for these lines. */
-static void log_keys(const json_t *answer)
-{
-    size_t i;
-    const json_t *key;
-    json_array_foreach(json_object_get(answer, "keys"), i, key)
-    {
-        bool is_ed25519 = strlen(text_of(key, "hex")) == 64;
-        log_line(LOG_INFO, "tmkms::keyring", "[%s] [keyring:softsign] added consensus %s key: %s",
-            text_of(key, "chain_id"), is_ed25519 ? "Ed25519" : "Secp256k1",
-            text_of(key, "public_key"));
-    }
-}
-
-static void log_renewal(const struct run *r, uint64_t in_us, const char *source)
-{
-    char until[32] = "";
-    time_t at = (time_t)r->expires_s;
-    struct tm tm;
-    gmtime_r(&at, &tm);
-    strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    log_line(LOG_INFO, log_name,
-        "the credentials (%s) last until %s and are renewed in %" PRIu64 " s", source, until,
-        in_us / 1000000);
-}
-
-static void plan_renewal(struct run *r, const json_t *answer)
-{
-    const json_t *credentials = json_object_get(answer, "credentials");
-    int64_t expires_s = json_integer_value(json_object_get(credentials, "expires"));
-    uint32_t random = 0;
-    evutil_secure_rng_get_bytes(&random, sizeof random);
-    uint64_t in_us = renew_in_us(expires_s, clock_realtime_us(), random);
-    bool is_news = expires_s != r->expires_s;
-    r->expires_s = expires_s;
-    if (expires_s != 0 && is_news)
-        log_renewal(r, in_us, text_of(credentials, "source"));
-    due_in(r->push_due, in_us);
-}
-
-static void become_ready(struct run *r, const json_t *answer)
-{
-    log_keys(answer);
-    log_line(LOG_INFO, log_name, "ready: the enclave signs; measured config %s, PCR16 %s",
-        text_of(answer, "measured_config"), text_of(answer, "pcr16"));
-    r->starts_failed = 0;
-    r->trouble[0] = '\0';
-    enter(r, PHASE_READY);
-}
-
-void run_on_pushed(struct run *r, const json_t *answer, const char *words)
-{
-    if (answer == NULL) {
-        push_failed(r, words);
-        return;
-    }
-    if (r->push_trouble[0] != '\0' && r->phase == PHASE_READY)
-        log_line(LOG_INFO, log_name, "the credentials are renewed again");
-    r->push_trouble[0] = '\0';
-    backoff_reset(&r->push_backoff);
-    if (r->is_pushed_again)
-        log_line(LOG_INFO, log_name, "%s is pushed again", r->config.file);
-    r->is_pushed_again = false;
-    if (r->phase == PHASE_READY)
-        notify_ready(&r->notify, "signing");
-    else
-        become_ready(r, answer);
-    plan_renewal(r, answer);
-}
-
-/* ---- pings ---- */
-
-static void lose_enclave(struct run *r, const char *why)
-{
-    if (r->options->how == RUN_ATTACH) {
-        if (r->phase != PHASE_BOOTING)
-            log_line(
-                LOG_ERROR, log_name, "the enclave is lost: %s; it is asked until it answers", why);
-        run_push_stop(r);
-        event_del(r->push_due);
-        enter(r, PHASE_BOOTING);
-        r->watch = (struct watch){0};
-        if (r->ping.fd < 0)
-            due_in(r->ping_due, PING_AGAIN_US);
-        return;
-    }
-    log_line(LOG_ERROR, log_name, "the enclave is lost: %s; it is ended and another started", why);
-    if (r->phase == PHASE_BOOTING)
-        snprintf(r->keeper.last_words, sizeof r->keeper.last_words, "%s", why);
-    else
-        enter(r, PHASE_ENDING);
-    forget_enclave(r);
-    run_enclave_end(r, true);
-}
-
-static void on_answer(void *ctx, enum ping_answer answer, const struct err *why)
-{
-    struct run *r = ctx;
-    r->watch.asked_us = 0;
-    if (answer == PING_FAILED) {
-        log_line(LOG_DEBUG, log_name, "a ping failed: %s", why->text);
-        due_in(r->ping_due, r->watch.has_answered ? PING_AGAIN_US : PING_SOON_US);
-        return;
-    }
-    r->watch.since_us = clock_monotonic_us();
-    r->watch.has_answered = true;
-    due_in(r->ping_due, PING_EVERY_US);
-    if (r->phase == PHASE_BOOTING || (r->phase == PHASE_READY && answer == PING_WAITING)) {
-        enter(r, PHASE_ANSWERING);
-        due_in(r->push_due, 0);
-    }
-}
-
-static void on_ping_due(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    struct run *r = arg;
-    struct err err;
-    if (r->ping.fd >= 0)
-        return;
-    if (!ping_ask(&r->ping, r->server.base, &r->vsock, r->cid, r->options->port, &err)) {
-        on_answer(r, PING_FAILED, &err);
-        return;
-    }
-    r->watch.asked_us = clock_monotonic_us();
-}
+/* ---- the service manager, deadlines ---- */
 
 static bool is_well(const struct run *r, uint64_t now_us)
 {
@@ -344,8 +176,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     run_push_tick(r, now);
     run_enclave_tick(r, now);
     if (!r->is_stopping && watch_is_lost(&r->watch, r->limits, now))
-        lose_enclave(r, r->watch.has_answered ? "it does not answer"
-                                              : "it has never answered since it was started");
+        run_lose_enclave(r, r->watch.has_answered ? "it does not answer"
+                                                  : "it has never answered since it was started");
     if (is_well(r, now))
         notify_watchdog(&r->notify);
 }
@@ -369,7 +201,7 @@ static void take_config(struct run *r, struct run_config *next)
     r->is_pushed_again = true;
     run_push_stop(r);
     if (r->phase == PHASE_READY || r->phase == PHASE_ANSWERING)
-        due_in(r->push_due, 0);
+        run_due_in(r->push_due, 0);
 }
 
 static void on_hup(evutil_socket_t signal, short what, void *arg)
@@ -386,7 +218,7 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
         log_line(problems.list[i].is_warning ? LOG_WARN : LOG_ERROR, log_name, "%s",
             problems.list[i].text);
     problems_free(&problems);
-    const char *difference = ok ? run_config_difference(&r->config, &next, r->options) : NULL;
+    const char *difference = ok ? run_config_difference(&r->config, &next) : NULL;
     if (!ok)
         log_line(LOG_ERROR, log_name, "%s is not taken: all goes on as before", r->config.file);
     else if (difference != NULL)
@@ -411,8 +243,8 @@ static bool make_events(struct run *r, struct err *err)
 {
     static const struct timeval tick = {.tv_usec = TICK_US};
     r->start_due = timer(r, on_start_due);
-    r->push_due = timer(r, on_push_due);
-    r->ping_due = timer(r, on_ping_due);
+    r->push_due = timer(r, run_push_due);
+    r->ping_due = timer(r, run_ping_due);
     r->tick = event_new(r->server.base, -1, EV_PERSIST, on_tick, r);
     r->on_child = evsignal_new(r->server.base, SIGCHLD, on_child, r);
     r->on_hup = evsignal_new(r->server.base, SIGHUP, on_hup, r);
@@ -437,10 +269,10 @@ static void end_enclave(struct run *r)
     r->is_stopping = true;
     notify_stopping(&r->notify);
     log_line(LOG_INFO, log_name, "ending");
-    forget_enclave(r);
+    run_forget_enclave(r);
     if (r->keeper.child.pid <= 0)
         return;
-    enter(r, PHASE_ENDING);
+    run_enter(r, PHASE_ENDING);
     run_enclave_end(r, false);
     server_run(&r->server); /* until run_on_gone, or another SIGTERM */
 }
@@ -459,11 +291,11 @@ static void begin(struct run *r)
         log_line(LOG_WARN, log_name,
             "DEBUG MODE: every PCR of the enclave is zero and its console can be read: the keys "
             "are NOT PROTECTED");
-    enter(r, r->options->how == RUN_ATTACH ? PHASE_BOOTING : PHASE_OFF);
+    run_enter(r, r->options->how == RUN_ATTACH ? PHASE_BOOTING : PHASE_OFF);
     if (r->options->how == RUN_ATTACH)
-        due_in(r->ping_due, 0);
+        run_due_in(r->ping_due, 0);
     else
-        due_in(r->start_due, 0);
+        run_due_in(r->start_due, 0);
 }
 
 static int serve(struct run *r)
@@ -542,11 +374,12 @@ int run_supervise(const struct run_options *options, struct problems *problems)
     r = (struct run){.options = options,
         .config = RUN_CONFIG_NONE,
         .cid = options->cid,
+        .is_start_free = true,
         .notify = NOTIFY_NONE,
         .limits = options->how == RUN_QEMU ? &WATCH_LIMITS_EMULATED : &WATCH_LIMITS,
         .keeper.child = CHILD_NONE,
         .push = {.out = -1, .errors = -1},
-        .ping = {.fd = -1, .done = on_answer, .ctx = &r}};
+        .ping = {.fd = -1, .done = run_on_answer, .ctx = &r}};
     int code = EXIT_FAILURE;
     if (prepare(&r, problems)) {
         for (size_t i = 0; i < problems->n; i++)

@@ -176,7 +176,7 @@ static void add_ports(struct run_config *c, const struct run_options *o, struct 
 /* ---- all of it ---- */
 
 /* As the enclave will measure it: from the tree that is pushed. */
-static bool measure(struct run_config *c, const char *path, struct problems *problems)
+static bool measure(char ret_hex[PCR_HEX_LEN + 1], const char *path, struct problems *problems)
 {
     struct config pushed = {0};
     struct err err = {0};
@@ -191,7 +191,7 @@ static bool measure(struct run_config *c, const char *path, struct problems *pro
     }
     config_free(&pushed);
     if (ok)
-        hex_lower(bytes_of(hash, sizeof hash), c->measured_hex);
+        hex_lower(bytes_of(hash, sizeof hash), ret_hex);
     return ok;
 }
 
@@ -207,10 +207,7 @@ static bool read_all(struct run_config *c, const struct run_options *o, struct p
         check_flags(c, o, problems);
     if (ok && problems->errors_n == 0)
         add_ports(c, o, problems);
-    if (ok && problems->errors_n == 0 && measure(c, path, problems))
-        return true;
-    name_file(c, problems);
-    return false;
+    return ok && problems->errors_n == 0 && measure(c->measured_hex, path, problems);
 }
 
 bool run_config_read(
@@ -227,6 +224,24 @@ bool run_config_read(
     return ok;
 }
 
+bool run_config_still_measures(const struct run_config *c, struct err *err)
+{
+    char hex[PCR_HEX_LEN + 1], path[RUN_TEXT_PATH_MAX];
+    struct problems problems = {0};
+    run_config_text_path(path, c->text);
+    bool ok = measure(hex, path, &problems);
+    name_file(c, &problems);
+    if (!ok)
+        err_set(err, "%s", problems.n > 0 ? problems.list[0].text : "it cannot be measured");
+    else if (strcmp(hex, c->measured_hex) != 0)
+        ok = err_set(err,
+            "the kms_root_file that %s names has changed since this service was started, and the "
+            "enclave measures it: restart the service",
+            c->file);
+    problems_free(&problems);
+    return ok;
+}
+
 void run_config_free(struct run_config *c)
 {
     config_free(&c->config);
@@ -234,10 +249,9 @@ void run_config_free(struct run_config *c)
     *c = RUN_CONFIG_NONE;
 }
 
-const char *run_config_state_file(const struct run_config *c, const struct run_options *options,
-    const struct config_chain *chain, char out[CONFIG_PATH_MAX])
+const char *run_config_state_file(
+    const struct run_options *options, const struct config_chain *chain, char out[CONFIG_PATH_MAX])
 {
-    (void)c;
     if (options->state_file != NULL)
         return options->state_file;
     if (chain->state_file[0] != '\0')
@@ -255,26 +269,22 @@ static bool same_ports(const struct run_config *a, const struct run_config *b)
     return a->ports_n == b->ports_n;
 }
 
-static bool same_files(
-    const struct run_config *a, const struct run_config *b, const struct run_options *o)
+/* Equal sections are equal bytes (config/flatten.c). */
+static bool same_sections(const struct config *a, const struct config *b)
 {
-    char x[CONFIG_PATH_MAX], y[CONFIG_PATH_MAX];
-    for (size_t i = 0; i < a->config.chains_n && i < b->config.chains_n; i++)
-        if (strcmp(run_config_state_file(a, o, &a->config.chains[i], x),
-                run_config_state_file(b, o, &b->config.chains[i], y)) != 0)
-            return false;
-    return a->config.chains_n == b->config.chains_n;
+    return a->chains_n == b->chains_n && a->validators_n == b->validators_n &&
+           memcmp(a->chains, b->chains, a->chains_n * sizeof *a->chains) == 0 &&
+           memcmp(a->validators, b->validators, a->validators_n * sizeof *a->validators) == 0;
 }
 
-const char *run_config_difference(
-    const struct run_config *now, const struct run_config *next, const struct run_options *options)
+const char *run_config_difference(const struct run_config *now, const struct run_config *next)
 {
     if (strcmp(now->measured_hex, next->measured_hex) != 0)
         return "the measured part of the configuration (`tmkms nitro measure-config` prints it)";
     if (!same_ports(now, next))
         return "ports, or where they lead (node, kms_endpoint, log_vsock_port)";
-    if (!same_files(now, next, options))
-        return "chains or their state files";
+    if (!same_sections(&now->config, &next->config))
+        return "chains, their keys and state files, or validators";
     if (memcmp(&now->config.enclave, &next->config.enclave, sizeof now->config.enclave) != 0)
         return "the [enclave] section";
     return NULL;

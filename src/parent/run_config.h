@@ -34,11 +34,14 @@ extern const struct run_config RUN_CONFIG_NONE;
 /* run_config_read reads and checks everything. false when problems has errors; *ret is then as it was. */
 bool run_config_read(struct run_config *ret, const struct run_options *options,
     struct problems *problems) ATTR_MUST_USE;
+/* The files that the text names are read for each push: would it still measure the same? An enclave that has begun with
+ * one measured configuration takes no other. */
+bool run_config_still_measures(const struct run_config *c, struct err *err) ATTR_MUST_USE;
 void run_config_free(struct run_config *c);
 
 /* The file that keeps the state of a chain. */
-const char *run_config_state_file(const struct run_config *c, const struct run_options *options,
-    const struct config_chain *chain, char out[CONFIG_PATH_MAX]);
+const char *run_config_state_file(
+    const struct run_options *options, const struct config_chain *chain, char out[CONFIG_PATH_MAX]);
 
 /* Where the text is, as a path for a child that has it as descriptor fd. */
 enum { RUN_TEXT_PATH_MAX = 32 };
@@ -47,7 +50,6 @@ void run_config_text_path(char out[RUN_TEXT_PATH_MAX], int fd);
 void run_config_name_file(const struct run_config *c, int fd, char *words, size_t cap);
 
 /* What differs in a way that only a new start can bring about, in words; NULL: nothing does. */
-const char *run_config_difference(
-    const struct run_config *now, const struct run_config *next, const struct run_options *options);
+const char *run_config_difference(const struct run_config *now, const struct run_config *next);
 
 #endif

@@ -1,5 +1,5 @@
-/* run_impl: the parts of the supervisor and what they share. Who may change what: run.c the phase; run_enclave.c the
- * keeper, run_push.c the push, run_watch.c the pings; each tells run.c through the functions named run_on_. */
+/* run_impl: the parts of the supervisor and what they share: run.c the phases, run_enclave.c the keeper, run_push.c the
+ * configuration and credentials, run_watch.c the pings, run_services.c what the enclave connects to. */
 #ifndef TMKMS_PARENT_RUN_IMPL_H
 #define TMKMS_PARENT_RUN_IMPL_H
 
@@ -41,7 +41,8 @@ struct run_push {
     pid_t pid; /* 0: none */
     int out, errors;
     struct evbuffer *out_text, *errors_text;
-    uint64_t kill_at_us;
+    uint64_t since_us;
+    bool is_slow_told; /* until it is ready */
 };
 
 struct run {
@@ -64,14 +65,15 @@ struct run {
 
     struct run_keeper keeper;
     struct backoff start_backoff;
+    bool is_start_free;     /* the next one waits for nothing */
     unsigned starts_failed; /* in a row */
-    char trouble[256];      /* of starts, as it was logged last; "": none */
+    struct trouble start_trouble;
     uint64_t down_since_us; /* nothing is signed; 0: ready */
 
     struct run_push push;
     struct backoff push_backoff;
-    bool is_pushed_again;   /* the push under way follows a reload */
-    char push_trouble[512]; /* as it was logged last; "": none */
+    bool is_pushed_again; /* the push under way follows a reload */
+    struct trouble push_trouble;
     int64_t expires_s;
 
     struct ping ping;
@@ -96,19 +98,29 @@ void run_enclave_stop(struct run *r); /* the last of it, blocking */
 /* What would run, in words for the log. */
 void run_enclave_words(const struct run *r, char *out, size_t cap);
 
-/* ---- run_push.c ---- */
+/* ---- run_push.c: configuration and credentials ---- */
 
-bool run_push_start(struct run *r, struct err *err) ATTR_MUST_USE;
-void run_push_reap(struct run *r);
+void run_push_due(evutil_socket_t fd, short what, void *run); /* of the timer: pushes now */
+void run_push_reap(struct run *r);                            /* after SIGCHLD */
 void run_push_tick(struct run *r, uint64_t now_us);
 void run_push_stop(struct run *r);
 
-/* ---- run.c ---- */
+/* ---- run_watch.c: does it answer? ---- */
 
+void run_ping_due(evutil_socket_t fd, short what, void *run); /* of the timer: asks now */
+void run_on_answer(void *run, enum ping_answer answer, const struct err *why);
+/* It is given up, and ended unless somebody else started it. */
+void run_lose_enclave(struct run *r, const char *why);
+
+/* ---- run.c: the phases ---- */
+
+void run_enter(struct run *r, enum run_phase phase);
+/* UINT64_MAX: never. */
+void run_due_in(struct event *timer, uint64_t us);
+/* No push and no ping for an enclave that ends. */
+void run_forget_enclave(struct run *r);
 void run_on_runs(struct run *r, const struct machine_place *place);
 /* The keeper is gone, and the enclave with it. */
 void run_on_gone(struct run *r, const char *why);
-/* answer: NULL with words when it was refused. The answer is the caller's. */
-void run_on_pushed(struct run *r, const json_t *answer, const char *words);
 
 #endif

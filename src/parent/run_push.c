@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -22,6 +24,7 @@ enum {
     TEXT_FD = 3,
     ANSWER_S = 130,
     LIFE_US = 150000000,
+    SLOW_US = 5000000, /* the enclave itself tries KMS for longer */
     OUTPUT_MAX = 1 << 20,
     ARGS_MAX = 20,
 };
@@ -86,7 +89,7 @@ static bool open_pipes(int out[2], int errors[2])
            fcntl(out[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(errors[0], F_SETFL, O_NONBLOCK) == 0;
 }
 
-bool run_push_start(struct run *r, struct err *err)
+static bool start_push(struct run *r, struct err *err)
 {
     struct run_push *p = &r->push;
     struct arguments a;
@@ -110,7 +113,7 @@ bool run_push_start(struct run *r, struct err *err)
     p->out = out[0];
     p->errors = errors[0];
     out[0] = errors[0] = -1;
-    p->kill_at_us = clock_monotonic_us() + LIFE_US;
+    p->since_us = clock_monotonic_us();
     r->watch.is_busy = true;
     return true;
 }
@@ -131,14 +134,22 @@ void run_push_tick(struct run *r, uint64_t now_us)
         return;
     take_output(p->out, p->out_text);
     take_output(p->errors, p->errors_text);
-    if (now_us > p->kill_at_us)
+    if (!p->is_slow_told && r->phase != PHASE_READY && now_us - p->since_us > SLOW_US) {
+        p->is_slow_told = true;
+        log_line(LOG_WARN, log_name,
+            "the enclave has its configuration for %d s and is not ready: it waits for KMS or for "
+            "its state, and goes on when they come",
+            SLOW_US / 1000000);
+        notify_status(&r->notify, "not ready: the enclave waits for KMS or for its state");
+    }
+    if (now_us - p->since_us > LIFE_US)
         kill(p->pid, SIGKILL);
 }
 
-/* Its errors in one line; warnings go to the log as they are. */
+/* Its errors in one line. Its warnings were told when the configuration was read. */
 static void read_words(struct run *r, char *out, size_t cap)
 {
-    static const char error[] = "error: ", warning[] = "warning: ";
+    static const char error[] = "error: ";
     size_t n = 0;
     char *line;
     out[0] = '\0';
@@ -147,8 +158,6 @@ static void read_words(struct run *r, char *out, size_t cap)
         snprintf(words, sizeof words, "%s", line);
         free(line);
         run_config_name_file(&r->config, TEXT_FD, words, sizeof words);
-        if (strncmp(words, warning, sizeof warning - 1) == 0 && r->phase != PHASE_READY)
-            log_line(LOG_WARN, log_name, "%s", words + sizeof warning - 1);
         if (strncmp(words, error, sizeof error - 1) != 0 || n >= cap)
             continue;
         int more = snprintf(out + n, cap - n, "%s%s", n > 0 ? "; " : "", words + sizeof error - 1);
@@ -167,6 +176,118 @@ static json_t *read_answer(struct run *r)
     return NULL;
 }
 
+/* ---- what follows ---- */
+
+static const char *what_failed(const struct run *r)
+{
+    if (r->phase != PHASE_READY)
+        return "the enclave does not take its configuration";
+    return r->is_pushed_again ? "the configuration cannot be pushed again (the enclave signs on)"
+                              : "the credentials cannot be renewed (the enclave signs on)";
+}
+
+/* The enclave needs none to sign, but to begin. */
+static void tell_expiry(struct run *r)
+{
+    if (r->expires_s == 0 || (uint64_t)r->expires_s > clock_realtime_us() / 1000000)
+        return;
+    log_line(LOG_ERROR, log_name,
+        "the credentials have expired: the enclave signs on, but another could not start");
+    r->expires_s = 0;
+}
+
+static void push_failed(struct run *r, const char *words)
+{
+    uint64_t wait_us = backoff_next_us(&r->push_backoff);
+    if (trouble_is_news(&r->push_trouble, words, clock_monotonic_us()))
+        log_line(
+            LOG_ERROR, log_name, "%s: %s; tried again until it can be done", what_failed(r), words);
+    if (r->phase == PHASE_READY)
+        tell_expiry(r);
+    else
+        notify_status(&r->notify, "not ready: %s", words);
+    run_due_in(r->push_due, wait_us);
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+/* As they are printed everywhere else; operators look for these lines. */
+static void log_keys(const json_t *answer)
+{
+    size_t i;
+    const json_t *key;
+    json_array_foreach(json_object_get(answer, "keys"), i, key)
+    {
+        bool is_ed25519 = strlen(text_of(key, "hex")) == 64;
+        log_line(LOG_INFO, "tmkms::keyring", "[%s] [keyring:softsign] added consensus %s key: %s",
+            text_of(key, "chain_id"), is_ed25519 ? "Ed25519" : "Secp256k1",
+            text_of(key, "public_key"));
+    }
+}
+
+static void log_renewal(const struct run *r, uint64_t in_us, const char *source)
+{
+    char until[32] = "";
+    time_t at = (time_t)r->expires_s;
+    struct tm tm;
+    gmtime_r(&at, &tm);
+    strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    log_line(LOG_INFO, log_name,
+        "the credentials (%s) last until %s and are renewed in %" PRIu64 " s", source, until,
+        in_us / 1000000);
+}
+
+static void plan_renewal(struct run *r, const json_t *answer)
+{
+    const json_t *credentials = json_object_get(answer, "credentials");
+    int64_t expires_s = json_integer_value(json_object_get(credentials, "expires"));
+    uint32_t random = 0;
+    evutil_secure_rng_get_bytes(&random, sizeof random);
+    uint64_t in_us = renew_in_us(expires_s, clock_realtime_us(), random);
+    bool is_news = expires_s != r->expires_s;
+    r->expires_s = expires_s;
+    if (expires_s != 0 && is_news)
+        log_renewal(r, in_us, text_of(credentials, "source"));
+    run_due_in(r->push_due, in_us);
+}
+
+static void become_ready(struct run *r, const json_t *answer)
+{
+    log_keys(answer);
+    log_line(LOG_INFO, log_name, "ready: the enclave signs; measured config %s, PCR16 %s",
+        text_of(answer, "measured_config"), text_of(answer, "pcr16"));
+    r->starts_failed = 0;
+    r->push.is_slow_told = false;
+    r->start_trouble = (struct trouble){0};
+    run_enter(r, PHASE_READY);
+}
+
+static void on_pushed(struct run *r, const json_t *answer, const char *words)
+{
+    if (answer == NULL) {
+        push_failed(r, words);
+        return;
+    }
+    if (r->push_trouble.words[0] != '\0' && r->phase == PHASE_READY)
+        log_line(LOG_INFO, log_name, "the credentials are renewed again");
+    r->push_trouble = (struct trouble){0};
+    backoff_reset(&r->push_backoff);
+    if (r->is_pushed_again)
+        log_line(LOG_INFO, log_name, "%s is pushed again", r->config.file);
+    r->is_pushed_again = false;
+    if (r->phase == PHASE_READY)
+        notify_ready(&r->notify, "signing");
+    else
+        become_ready(r, answer);
+    plan_renewal(r, answer);
+}
+
+/* ---- the end of the child ---- */
+
 static void finish(struct run *r, int status)
 {
     char words[1024], why[64];
@@ -179,7 +300,7 @@ static void finish(struct run *r, int status)
             child_end_text(status, why, sizeof why));
     r->push.pid = 0;
     run_push_stop(r);
-    run_on_pushed(r, answer, words);
+    on_pushed(r, answer, words);
     json_decref(answer);
 }
 
@@ -206,4 +327,16 @@ void run_push_stop(struct run *r)
         evbuffer_free(p->errors_text);
     p->out_text = p->errors_text = NULL;
     r->watch.is_busy = false;
+}
+
+void run_push_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct run *r = arg;
+    struct err err;
+    if (r->is_stopping || r->push.pid != 0)
+        return;
+    if (!run_config_still_measures(&r->config, &err) || !start_push(r, &err))
+        push_failed(r, err.text);
 }

@@ -14,7 +14,7 @@ static bool open_states(struct run *r, struct err *err)
     for (size_t i = 0; i < r->config.config.chains_n; i++) {
         char path[CONFIG_PATH_MAX];
         const struct config_chain *c = &r->config.config.chains[i];
-        const char *file = run_config_state_file(&r->config, r->options, c, path);
+        const char *file = run_config_state_file(r->options, c, path);
         if (!persist_open(r->persist, file, c->id, err))
             return false;
         log_line(LOG_INFO, log_name, "[%s] the state is in %s", c->id, file);
@@ -43,7 +43,8 @@ static bool open_port(struct run *r, const struct run_port *port, struct err *er
 bool run_services_start(struct run *r, bool *ret_is_state, struct err *err)
 {
     *ret_is_state = false;
-    r->persist = persist_new(&r->server, r->options->how == RUN_ATTACH ? r->cid : 0, err);
+    bool is_known = r->options->how == RUN_ATTACH && r->vsock.uds[0] == '\0';
+    r->persist = persist_new(&r->server, is_known ? r->cid : 0, err);
     r->proxy = r->persist != NULL ? proxy_new(&r->server, err) : NULL;
     r->logs = r->proxy != NULL ? logs_new(&r->server, err) : NULL;
     if (r->logs == NULL)

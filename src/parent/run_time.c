@@ -1,5 +1,8 @@
 #include "parent/run_time.h"
 
+#include <stdio.h>
+#include <string.h>
+
 enum { SECOND = 1000000 };
 
 uint64_t backoff_next_us(struct backoff *b)
@@ -12,6 +15,17 @@ uint64_t backoff_next_us(struct backoff *b)
 void backoff_reset(struct backoff *b)
 {
     *b = (struct backoff){0};
+}
+
+bool trouble_is_news(struct trouble *t, const char *words, uint64_t now_us)
+{
+    bool is_first = t->words[0] == '\0';
+    bool differs = strncmp(t->words, words, sizeof t->words - 1) != 0;
+    if (!is_first && (!differs || now_us - t->told_us < TROUBLE_AGAIN_US))
+        return false;
+    snprintf(t->words, sizeof t->words, "%s", words);
+    t->told_us = now_us;
+    return true;
 }
 
 uint64_t renew_in_us(int64_t expires_s, uint64_t now_us, uint32_t random)

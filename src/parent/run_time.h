@@ -17,6 +17,17 @@ enum { BACKOFF_MAX_S = 15 };
 uint64_t backoff_next_us(struct backoff *b);
 void backoff_reset(struct backoff *b);
 
+/* What goes wrong, as it was told last. */
+enum { TROUBLE_MAX = 512, TROUBLE_AGAIN_US = 60000000 };
+struct trouble {
+    char words[TROUBLE_MAX]; /* "": nothing does */
+    uint64_t told_us;
+};
+
+/* trouble_is_news: are these words to be told? The first are; the same again are not; others are when a minute has
+ * gone by, as words of AWS hold numbers that differ each time. */
+bool trouble_is_news(struct trouble *t, const char *words, uint64_t now_us);
+
 /* ---- credentials ---- */
 
 /* How long to wait before they are renewed: half of what is left, some tenth more or less (random: any number, so that

@@ -21,7 +21,8 @@ class RunRig(Rig):
     """Key, KMS front, config and state are made; `run` is not started."""
 
     def __init__(self, workspace, kms_options=(), credentials_in_config=True):
-        super().__init__(workspace, ["--port", workspace.port(), *kms_options])
+        super().__init__(workspace, kms_options)
+        self.gate = None
         self.run_dir = self.folder / "run"
         self.uds = self.run_dir / "tmkms.vsock"
         self.make_root()
@@ -42,11 +43,11 @@ class RunRig(Rig):
         return self.workspace.process(name, argv, {**self.enclave_env(), "TMKMS_SIM": str(SIM), "HOME": str(self.folder),
                                                    "TMKMS_RUN_DIR": str(self.run_dir), **(env or {})})
 
-    def prepare(self, chain_lines=(), key_lines=(), node=None):
+    def prepare(self, chain_lines=(), key_lines=(), node=None, sealed=None):
         """All that a start needs."""
         if self.kms is None:
             self.start_front()
-        self.write_config(self.seal(self.key.path), self.key.public.hex(),
+        self.write_config(sealed or self.seal(self.key.path), self.key.public.hex(),
                           [f'state_file = "{self.state_file}"', *chain_lines], key_lines)
         text = self.config.read_text() + f'node = "{node or f"unix://{self.socket}"}"\n'
         if not self.credentials_in_config:
@@ -56,9 +57,19 @@ class RunRig(Rig):
         self.init_state(self.key)
         return self
 
+    def prepare_with_gate(self):
+        """KMS is behind a gate, which is closed."""
+        self.start_front()
+        sealed = self.seal(self.key.path)
+        self.gate = Gate(self.workspace.port(), self.kms.about["port"])
+        return self.prepare(sealed=sealed)
+
     def start_run(self):
         self.run.start()
         return self
+
+    def endpoint(self):
+        return f"localhost:{self.gate.port}" if self.gate else super().endpoint()
 
     # ---- what the log says ----
 
@@ -111,6 +122,36 @@ class RunRig(Rig):
         if self.files_left():
             raise Failure(f"left behind: {self.files_left()}")
         return took
+
+
+class Gate:
+    """A port that leads to another one, while it is open; nothing listens there while it is closed."""
+
+    def __init__(self, port, to):
+        self.port, self.to, self.listener, self.links = port, to, None, []
+
+    def open(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
+        threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
+
+    def serve(self, listener):
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.to))
+            except OSError:
+                return
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def carry(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
 
 def is_alive(pid):

@@ -1,0 +1,80 @@
+/* Does the enclave answer? */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "parent/run_impl.h"
+
+static const char log_name[] = "tmkms::run";
+
+enum {
+    PING_EVERY_US = 5000000,
+    PING_SOON_US = 20000,        /* until the first answer, */
+    PING_SOON_FOR_US = 10000000, /* but not for ever */
+    PING_AGAIN_US = 500000,      /* after one that failed */
+};
+
+void run_lose_enclave(struct run *r, const char *why)
+{
+    if (r->options->how == RUN_ATTACH) {
+        if (r->phase != PHASE_BOOTING)
+            log_line(
+                LOG_ERROR, log_name, "the enclave is lost: %s; it is asked until it answers", why);
+        run_push_stop(r);
+        event_del(r->push_due);
+        run_enter(r, PHASE_BOOTING);
+        r->watch = (struct watch){0};
+        if (r->ping.fd < 0)
+            run_due_in(r->ping_due, PING_AGAIN_US);
+        return;
+    }
+    if (r->phase == PHASE_BOOTING) { /* a start that failed, and is told as one */
+        snprintf(r->keeper.last_words, sizeof r->keeper.last_words, "%s", why);
+    } else {
+        log_line(
+            LOG_ERROR, log_name, "the enclave is lost: %s; it is ended and another started", why);
+        run_enter(r, PHASE_ENDING);
+    }
+    run_forget_enclave(r);
+    run_enclave_end(r, true);
+}
+
+static uint64_t ping_again_us(const struct run *r)
+{
+    bool is_new = r->watch.since_us != 0 && !r->watch.has_answered &&
+                  clock_monotonic_us() - r->watch.since_us < PING_SOON_FOR_US;
+    return is_new ? PING_SOON_US : PING_AGAIN_US;
+}
+
+void run_on_answer(void *ctx, enum ping_answer answer, const struct err *why)
+{
+    struct run *r = ctx;
+    r->watch.asked_us = 0;
+    if (answer == PING_FAILED) {
+        log_line(LOG_DEBUG, log_name, "a ping failed: %s", why->text);
+        run_due_in(r->ping_due, ping_again_us(r));
+        return;
+    }
+    r->watch.since_us = clock_monotonic_us();
+    r->watch.has_answered = true;
+    run_due_in(r->ping_due, PING_EVERY_US);
+    if (r->phase == PHASE_BOOTING || (r->phase == PHASE_READY && answer == PING_WAITING)) {
+        run_enter(r, PHASE_ANSWERING);
+        run_due_in(r->push_due, 0);
+    }
+}
+
+void run_ping_due(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct run *r = arg;
+    struct err err;
+    if (r->ping.fd >= 0)
+        return;
+    if (!ping_ask(&r->ping, r->server.base, &r->vsock, r->cid, r->options->port, &err)) {
+        run_on_answer(r, PING_FAILED, &err);
+        return;
+    }
+    r->watch.asked_us = clock_monotonic_us();
+}
