@@ -94,11 +94,21 @@ static bool report_runs(const struct machine *m, struct err *err)
 
 /* ---- the process ---- */
 
+/* Credentials are for `nitro run` alone: no machine needs them. */
+static void forget_credentials(void)
+{
+    static const char *const names[] = {
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        unsetenv(names[i]);
+}
+
 /* A session of its own: the terminal's signals are for who started the keeper. Other than the children of a monitor it
  * is not killed with its parent, as it has an enclave to end first. */
 static bool begin(struct err *err)
 {
     log_set_output(CHILD_FD_LOG, true);
+    forget_credentials();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     if (setsid() < 0 && errno != EPERM)

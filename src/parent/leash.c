@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -54,13 +53,15 @@ enum leash_event leash_wait(struct leash *l, struct pollfd *p, size_t n, uint64_
     while (!l->is_cut) {
         uint64_t now = clock_monotonic_us();
         uint64_t ms = now < deadline_us ? (deadline_us - now) / 1000 + 1 : 0;
-        memcpy(all, p, n * sizeof *p);
+        for (size_t i = 0; i < n; i++)
+            all[i] = p[i];
         all[n] = (struct pollfd){.fd = l->control, .events = POLLIN};
         all[n + 1] = (struct pollfd){.fd = l->signals, .events = POLLIN};
         int ready = poll(all, n + 2, ms > INT_MAX ? INT_MAX : (int)ms);
         if (ready > 0) {
             look(l, &all[n], &all[n + 1]);
-            memcpy(p, all, n * sizeof *p);
+            for (size_t i = 0; i < n; i++)
+                p[i].revents = all[i].revents;
             for (size_t i = 0; i < n && !l->is_cut; i++)
                 if (p[i].revents != 0)
                     return LEASH_READY;

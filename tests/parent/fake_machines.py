@@ -6,28 +6,34 @@ Each call appends its arguments to FOLDER/PROGRAM.calls, one line of JSON, and d
 qemu       "" boots; "old" knows no nitro-enclave machine; "dies" ends at once; "silent" sends no heartbeat;
            "short" boots and ends after a second
 vhost      "" listens; "dies" ends at once
-nitro-cli  "" works; "busy" cannot start; "garbled" prints no JSON; "slow" never ends; "deaf" does not describe
+nitro-cli  "" works; "busy" cannot start; "refuse WORDS" cannot start either; "garbled" prints no JSON; "slow" never
+           ends; "deaf" does not describe
 """
 
 import json
 import os
-import re
-import socket
+import signal
 import sys
 import time
-from pathlib import Path
 
-PROGRAM, FOLDER, ARGUMENTS = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+PROGRAM, FOLDER, ARGUMENTS = sys.argv[1], sys.argv[2], sys.argv[3:]
+
+
+def read(name, otherwise=""):
+    try:
+        with open(f"{FOLDER}/{name}", encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return otherwise
+
+
+def write(path, text, how="w"):
+    with open(path, how, encoding="utf-8") as file:
+        file.write(text)
 
 
 def mood():
-    path = FOLDER / f"{PROGRAM}.mood"
-    return path.read_text().strip() if path.exists() else ""
-
-
-def note():
-    with open(FOLDER / f"{PROGRAM}.calls", "a", encoding="utf-8") as file:
-        file.write(json.dumps(ARGUMENTS) + "\n")
+    return read(f"{PROGRAM}.mood").strip()
 
 
 def option(name):
@@ -35,6 +41,7 @@ def option(name):
 
 
 def listen(path):
+    import socket  # here, as the calls that need none are many
     s = socket.socket(socket.AF_UNIX)
     s.bind(path)
     s.listen()
@@ -47,7 +54,7 @@ def vhost():
     if mood() == "dies":
         sys.exit("no vsock today")
     vm = dict(word.split("=", 1) for word in option("--vm").split(","))
-    (FOLDER / "uds").write_text(vm["uds-path"])
+    write(f"{FOLDER}/uds", vm["uds-path"])
     sockets = [listen(vm["uds-path"]), listen(vm["socket"])]
     time.sleep(3600)
     del sockets
@@ -59,17 +66,18 @@ def qemu():
         if mood() != "old":
             print("nitro-enclave        AWS Nitro Enclave")
         return
-    console = Path(option("-serial").removeprefix("file:"))
-    console.write_text("\x1b[0mbooting\r\nready\r\n")
+    import socket
+    console = option("-serial").removeprefix("file:")
+    write(console, "\x1b[0mbooting\r\nready\r\n")
     # What is asked for must be there before: a socket of the back end, and who hears the heartbeat.
     back_end = socket.socket(socket.AF_UNIX)
-    back_end.connect(re.search(r"path=(.*)", option("-chardev"))[1].replace(",,", ","))
+    back_end.connect(option("-chardev").split("path=")[1].replace(",,", ","))
     if mood() == "dies":
-        console.write_text("Kernel panic\n")
+        write(console, "Kernel panic\n")
         sys.exit("out of luck")
     if mood() != "silent":
         heart = socket.socket(socket.AF_UNIX)
-        heart.connect((FOLDER / "uds").read_text() + "_9000")
+        heart.connect(read("uds") + "_9000")
         heart.sendall(b"\xb7")
         if heart.recv(1) != b"\xb7":
             sys.exit("no heartbeat came back")
@@ -79,14 +87,23 @@ def qemu():
 # ---- nitro-cli ----
 
 def enclaves():
-    path = FOLDER / "enclaves.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    return [e for e in json.loads(read("enclaves.json", "[]")) if is_alive(e)]
+
+
+def is_alive(enclave):
+    """That of a real machine has no process here to ask."""
+    if "ProcessID" not in enclave:
+        return True
+    try:
+        os.kill(enclave["ProcessID"], 0)
+        return True
+    except ProcessLookupError:
+        return False
 
 
 def store(all_of_them):
-    fresh = FOLDER / "enclaves.new"
-    fresh.write_text(json.dumps(all_of_them))
-    fresh.rename(FOLDER / "enclaves.json")
+    write(f"{FOLDER}/enclaves.new", json.dumps(all_of_them))
+    os.rename(f"{FOLDER}/enclaves.new", f"{FOLDER}/enclaves.json")
 
 
 def run_enclave():
@@ -95,13 +112,17 @@ def run_enclave():
               "which is more than the available hugepage memory.\nYou can increase the available memory (e.g. by "
               "editing the `memory_mib` value from `/etc/nitro_enclaves/allocator.yaml`)", file=sys.stderr)
         sys.exit(27)
+    if mood().startswith("refuse "):
+        sys.exit(f"Start allocating memory...\n{mood().removeprefix('refuse ')}\n\nFor more details, see the log.")
     print("Start allocating memory...\nStarted enclave with enclave-cid: 18, memory: 64 MiB, cpu-ids: [1, 3]",
           file=sys.stderr)
     if mood() == "garbled":
         print("everything is fine")
         return
-    enclave = {"EnclaveName": option("--enclave-name"), "EnclaveID": f"i-0123456789abcdef0-enc{os.getpid():x}",
-               "ProcessID": os.getpid(), "EnclaveCID": int(option("--enclave-cid") or 18),
+    keeps = os.posix_spawnp("sleep", ["sleep", "3600"], os.environ, setsid=True,
+                            file_actions=[(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)])
+    enclave = {"EnclaveName": option("--enclave-name"), "EnclaveID": f"i-0123456789abcdef0-enc{keeps:x}",
+               "ProcessID": keeps, "EnclaveCID": int(option("--enclave-cid") or 18),
                "NumberOfCPUs": int(option("--cpu-count")), "CPUIDs": [1, 3], "MemoryMiB": int(option("--memory"))}
     store(enclaves() + [{**enclave, "State": "RUNNING", "Flags": "NONE"}])
     print(json.dumps(enclave, indent=2))
@@ -111,6 +132,8 @@ def terminate_enclave():
     ended = option("--enclave-id")
     if ended not in [e["EnclaveID"] for e in enclaves()]:
         sys.exit("[ E39 ] Enclave process connection failure.")
+    for one in [e for e in enclaves() if e["EnclaveID"] == ended]:
+        os.kill(one["ProcessID"], signal.SIGKILL)
     store([e for e in enclaves() if e["EnclaveID"] != ended])
     print("Successfully terminated enclave.", file=sys.stderr)
     print(json.dumps({"EnclaveID": ended, "Terminated": True}))
@@ -132,5 +155,5 @@ def nitro_cli():
         sys.exit(f"unknown command {command}")
 
 
-note()
+write(f"{FOLDER}/{PROGRAM}.calls", json.dumps(ARGUMENTS) + "\n", "a")
 {"qemu": qemu, "vhost": vhost, "nitro-cli": nitro_cli}[PROGRAM]()

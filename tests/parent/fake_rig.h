@@ -37,8 +37,8 @@ static inline void fake_program(const char *name)
 {
     char script[400];
     snprintf(script, sizeof script,
-        "#!/bin/sh\nexec python3 " VECTORS_DIR "/../parent/fake_machines.py %s %s \"$@\"\n", name,
-        fakes);
+        "#!/bin/sh\nexec python3 -E -S " VECTORS_DIR "/../parent/fake_machines.py %s %s \"$@\"\n",
+        name, fakes);
     fake_write(name, script, 0700);
 }
 

@@ -41,6 +41,18 @@ static size_t calls_with(const char *words)
 static const char stranger[] =
     "{\"EnclaveName\": \"other\", \"EnclaveID\": \"i-1-enc2\", \"State\": \"RUNNING\"}";
 
+/* The process that the tool has for the enclave. */
+static pid_t tools_process(void)
+{
+    json_t *all = json_loads(fake_read("enclaves.json"), 0, NULL);
+    size_t n = json_array_size(all);
+    assert_true(n > 0);
+    pid_t pid = (pid_t)json_integer_value(json_object_get(json_array_get(all, n - 1), "ProcessID"));
+    assert_true(pid > 1);
+    json_decref(all);
+    return pid;
+}
+
 static void it_runs_and_is_ended_by_its_id(void **state)
 {
     (void)state;
@@ -103,15 +115,51 @@ static void one_that_dies_is_noticed(void **state)
     fake_write("nitro-cli.mood", "deaf", 0600); /* says nothing about the enclave */
     assert_false(fd_wait(k.control, POLLIN, clock_monotonic_us() + 5000000));
     fake_write("nitro-cli.mood", "", 0600);
-    char text[200];
-    snprintf(text, sizeof text, "[%s]", stranger);
-    fake_write("enclaves.json", text, 0600);
+    assert_int_equal(kill(tools_process(), SIGKILL), 0);
     struct keeper_message msg = rig_hear(&k, 20);
     assert_int_equal(msg.kind, KEEPER_ENDED);
     assert_contains(msg.u.text, "shows the enclave");
     assert_true(rig_has_ended(k.pid, 10000));
     rig_close(&k);
+    /* Or it is in the list no more. */
+    start(&k, &o);
+    pid_t keeps = tools_process();
+    char text[200];
+    snprintf(text, sizeof text, "[%s]", stranger);
+    fake_write("enclaves.json", text, 0600);
+    msg = rig_hear(&k, 20);
+    assert_int_equal(msg.kind, KEEPER_ENDED);
+    assert_true(rig_has_ended(k.pid, 10000));
+    rig_close(&k);
+    assert_int_equal(kill(keeps, SIGKILL), 0);
     assert_contains(fake_read("enclaves.json"), "other");
+}
+
+/* Each code that people meet: words that help, and whether another try makes sense. */
+static void each_code_is_explained(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *said, *words;
+        uint32_t is_busy;
+    } cases[] = {
+        {"[ E22 ] Insufficient CPUs available.", "raise cpu_count", 1},
+        {"[ E26 ] Insufficient memory requested.", "four times its image", 0},
+        {"[ E29 ] Ioctl failure.", "describe-enclaves", 1},
+        {"[ E36 ] Enclave boot failure.", "signing certificate", 0},
+        {"[ E39 ] Enclave process connection failure.", "starting or ending", 1},
+        {"Resources are in use", "another enclave has the resources", 1},
+        {"[ E51 ] Something else.", "Something else. For more details, see the log.", 0},
+    };
+    struct machine_options o = fake_options(MACHINE_NITRO_CLI, "n6");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char mood[200];
+        snprintf(mood, sizeof mood, "refuse %s", cases[i].said);
+        fake_write("nitro-cli.mood", mood, 0600);
+        struct keeper_message msg = fake_must_fail(&o, cases[i].words);
+        assert_contains(msg.u.text, cases[i].said);
+        assert_int_equal(msg.is_busy, cases[i].is_busy);
+    }
 }
 
 static void a_refused_start_says_what_to_do(void **state)
@@ -153,6 +201,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_runs_and_is_ended_by_its_id, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_was_left_behind_is_ended_first, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_dies_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_code_is_explained, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_start_says_what_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(it_can_be_stopped_while_the_tool_works, setup, teardown),
     };
