@@ -16,7 +16,7 @@ cargo_get() {
     cargo_is_new && return 0
     ! command -v cargo >/dev/null || skip "$(cargo --version) is too old: 1.$CARGO_MINOR_MIN or newer is needed"
     debian_is_bookworm || skip "no Cargo here"
-    debian_install cargo-web rustc-web || skip "no Cargo here, and Debian's cannot be installed"
+    debian_install cargo-web rustc-web ca-certificates || skip "no Cargo here, and Debian's cannot be installed"
 }
 
 cargo_make() {
