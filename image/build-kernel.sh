@@ -3,11 +3,11 @@
 # Usage: image/build-kernel.sh FOLDER [--source FILE.deb]
 #        image/build-kernel.sh --check FRAGMENT CONFIG
 #
-# Leaves in FOLDER: bzImage; bzImage.json (versions, hashes); bzImage.config; bzImage.map (addresses for a panic's words).
-# The bytes depend on source, configuration, compiler and linker alone, not on folder, time, user or host.
-# The source is what bookworm-security offers now, checked by apt against Debian's signatures; --source takes a package
-# kept from before instead (the archive keeps only the newest one). A finished kernel stays in the cache (tools/cache.sh)
-# and is taken from there while source, configuration, compiler and linker are the same.
+# Leaves in FOLDER bzImage, bzImage.json (versions, hashes), bzImage.config and bzImage.map (addresses for a panic's
+# words). The bytes depend on source, configuration, compiler and linker alone, not on folder, time, user or host.
+# The source is what bookworm-security offers now, checked by apt against Debian's signatures; --source takes a
+# package kept from before instead (the archive keeps only the newest one). A finished kernel stays in the cache
+# (tools/cache.sh) and is taken from there while source, configuration, compiler and linker are the same.
 # --check: whether Kconfig took the lines of FRAGMENT into CONFIG; names each one that it did not.
 # Exit codes: 0 done; 1 failed; 2 usage; 77 it cannot be built here (no Debian 12, no network), and why.
 set -euo pipefail
@@ -69,11 +69,12 @@ ask_version() {
         mirror=$(debian_mirror bookworm-security http://deb.debian.org/debian-security)
         archive_open "$scratch/archive" "deb $mirror bookworm-security" || return 1
         # 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE HASH
-        source_version=$(archive_apt download --print-uris "$package" | sed -n "s/.*' ${package}_\(.*\)_all\.deb .*/\1/p")
+        source_version=$(archive_apt download --print-uris "$package" |
+            sed -n "s/.*' ${package}_\(.*\)_all\.deb .*/\1/p")
         [ -n "$source_version" ] || return 1
     fi
     [ "$source_version" = "$tested_version" ] ||
-        echo "$package is $source_version; tested is $tested_version. Going on: the kernel, and with it PCR0 and PCR1, are others." >&2
+        echo "$package is $source_version; tested is $tested_version. Going on: PCR0 and PCR1 will be others." >&2
 }
 
 build_kernel() {
@@ -160,10 +161,11 @@ if ask_version; then
 else
     cache_folder "kernel-*" "$key"
     # shellcheck disable=SC2086  # a pattern: any version of the source, the newest first
-    folder=$(ls -d $folder 2>/dev/null | sort -rV | head -n 1)
+    folder=$(ls -d $folder 2>/dev/null | sort -rV | head -n 1 || true)
     [ -d "$folder/out" ] || skip "Debian's archive cannot be reached, and no kernel is in $cache"
     echo "Debian's archive cannot be reached: the kernel is the one in $folder" >&2
 fi
 mkdir -p "$target"
 install -m 644 -t "$target" "$folder"/out/*
-echo "$target/bzImage: $(sed -n 's/^  "version": "\(.*\)",/\1/p' "$target/bzImage.json"), $(stat -c %s "$target/bzImage") bytes" >&2
+version=$(sed -n 's/^  "version": "\(.*\)",/\1/p' "$target/bzImage.json")
+echo "$target/bzImage: $version, $(stat -c %s "$target/bzImage") bytes" >&2

@@ -16,13 +16,14 @@ cargo_get() {
     cargo_is_new && return 0
     ! command -v cargo >/dev/null || skip "$(cargo --version) is too old: 1.$CARGO_MINOR_MIN or newer is needed"
     debian_is_bookworm || skip "no Cargo here"
-    debian_install cargo-web rustc-web ca-certificates || skip "no Cargo here, and Debian's cannot be installed"
+    debian_install cargo-web rustc-web ca-certificates ||
+        skip "no Cargo here, and Debian's cannot be installed"
 }
 
 cargo_make() {
     local crate=$1 version=$2
     if ! nice cargo install --locked --root "$PWD/out" --target-dir "$PWD/target" "$crate" --version "$version"; then
-        if grep -qE 'failed to (download|query|get)|[Uu]nable to update registry|network failure' "$folder/build.log"; then
+        if grep -qE 'failed to (download|query|get)|nable to update registry|network failure' "$folder/build.log"; then
             skip "the Rust registry cannot be reached"
         fi
         return 1

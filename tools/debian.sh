@@ -67,5 +67,5 @@ archive_apt() {
     apt-get -o Dir::Etc::sourcelist="$archive/sources.list" -o Dir::Etc::sourceparts=- \
         -o Dir::State::lists="$archive/lists" -o Dir::Cache="$archive/cache" -o APT::Sandbox::User=root \
         -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
-        -o Acquire::Retries=3 -o Acquire::http::Timeout=60 "$@"
+        -o Acquire::Retries=3 -o Acquire::http::Timeout=20 "$@"
 }

@@ -13,7 +13,7 @@ source "$here/cache.sh"
 tested_version=10.0.2
 compile_seconds=5400
 libraries=(libcbor0.8 libfdt1 libglib2.0-0 libgnutls30)
-packages=(gcc libc6-dev make ninja-build pkg-config flex bison python3 python3-venv xz-utils bzip2 patch dpkg-dev libcbor-dev
+packages=(gcc libc6-dev make ninja-build pkg-config flex bison python3 python3-venv xz-utils libcbor-dev
     libgnutls28-dev libglib2.0-dev libpixman-1-dev libfdt-dev)
 options=(--python=/usr/bin/python3 --disable-download --target-list=x86_64-softmmu --without-default-features
     --without-default-devices --with-devices-x86_64=nitro --enable-kvm --enable-tcg --enable-vhost-user
