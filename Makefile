@@ -5,7 +5,7 @@ PREFIX       ?= /usr/local
 FUZZ_SECONDS ?= 30
 export BUILD PREFIX FUZZ_SECONDS
 
-.PHONY: build demo test check bench fuzz deps install kernel clean help
+.PHONY: build demo test check bench fuzz deps install kernel image clean help
 
 build: ## Build the program: build/src/cli/tmkms
 	@tools/build.sh
@@ -37,6 +37,9 @@ deps: ## Install the Debian packages for all of the above
 
 kernel: ## Build the enclave's kernel from Debian's source: build/image/bzImage
 	@image/build-kernel.sh $(BUILD)/image
+
+image: build kernel ## Build the enclave image, build/tmkms.eif, and print its registers
+	@$(BUILD)/src/cli/tmkms nitro build-enclave --output-file $(BUILD)/tmkms.eif
 
 install: build ## Install under PREFIX (/usr/local); DESTDIR is respected
 	@meson install -C $(BUILD) --no-rebuild

@@ -129,7 +129,7 @@ static void print_validator(FILE *out, const struct plan *plan, const struct net
 
 /* ---- the configuration for an enclave ---- */
 
-static void print_nitro_chain(FILE *out, const struct network *n)
+static void print_nitro_chain(FILE *out, const struct plan *plan, const struct network *n)
 {
     fprintf(out,
         "### %s Network\n"
@@ -139,9 +139,11 @@ static void print_nitro_chain(FILE *out, const struct network *n)
         "# How public keys are printed; nothing else depends on it.\n"
         "key_format = { type = \"bech32\", account_key_prefix = \"%s\", consensus_key_prefix = "
         "\"%s\" }\n"
-        "# Where `tmkms nitro persist -p %d` keeps what was signed last. Chains may share the "
-        "port.\n"
+        "# The port on which the parent keeps what was signed last, and the file in which it does. "
+        "Chains\n"
+        "# may share the port, never the file.\n"
         "state_vsock_port = %d\n"
+        "state_file = \"%s/state/%s-consensus.json\"\n"
         "# The key that must come out of KMS, as `tmkms pubkey` prints it. Without it the parent "
         "can\n"
         "# put another key in the place of yours.\n"
@@ -149,8 +151,8 @@ static void print_nitro_chain(FILE *out, const struct network *n)
         "# Nothing below this height is signed, whatever the parent says.\n"
         "# min_height = 1\n"
         "\n",
-        n->title, n->chain_id, n->account_prefix, n->consensus_prefix, NITRO_STATE_PORT,
-        NITRO_STATE_PORT, n->consensus_prefix);
+        n->title, n->chain_id, n->account_prefix, n->consensus_prefix, NITRO_STATE_PORT, plan->dir,
+        n->chain_id, n->consensus_prefix);
 }
 
 /* The template is read as it stands, so that `tmkms check` can say what is missing in it. */
@@ -180,9 +182,10 @@ static void print_nitro_validator(FILE *out, const struct network *n, int port)
         "[[validator]]\n"
         "chain_id = \"%s\"\n"
         "addr = { port = %d }\n"
+        "node = \"unix:///run/%s/signer.sock\"\n"
         "protocol_version = \"v0.38\"\n"
         "\n",
-        n->chain_id, port);
+        n->chain_id, port, n->chain_id);
 }
 
 static void print_nitro_config(FILE *out, const struct plan *plan)
@@ -192,26 +195,29 @@ static void print_nitro_config(FILE *out, const struct plan *plan)
         "#\n"
         "# doc/config.md describes every key. After each change:\n"
         "#   tmkms check -c %s\n"
-        "# The enclave sees no file of this machine: `tmkms nitro push-config` brings it this "
-        "one.\n"
+        "# The enclave sees no file of this machine: `tmkms nitro run` brings it what it needs of "
+        "this one.\n"
         "\n"
-        "# [enclave]\n"
-        "# log_vsock_port = 6050\n"
+        "[enclave]\n"
+        "# The image: `tmkms nitro build-enclave` makes it.\n"
+        "eif = \"%s/tmkms.eif\"\n"
+        "log_vsock_port = 6050\n"
         "\n"
         "## Chain Configuration\n"
         "\n",
-        plan->config);
+        plan->config, plan->dir);
     for (size_t i = 0; i < plan->chosen_n; i++)
-        print_nitro_chain(out, plan->chosen[i]);
+        print_nitro_chain(out, plan, plan->chosen[i]);
     fputs("## Signing Provider Configuration\n\n", out);
     for (size_t i = 0; i < plan->chosen_n; i++)
         print_nitro_key(out, plan->chosen[i]);
     fputs("## Validator Configuration\n"
           "#\n"
-          "# port is that of `tmkms nitro proxy -p PORT -u SOCKET` (or --tcp HOST:PORT). A node "
-          "behind\n"
-          "# --tcp needs secret_connection = true, and a key: secret_key in the image, or\n"
-          "# encrypted_secret_key_b64.\n"
+          "# node is the priv_validator_laddr of the node's config.toml: the node listens. The "
+          "enclave sees it\n"
+          "# as a port of this machine. A node on tcp:// needs addr = { port = ..., "
+          "secret_connection = true }\n"
+          "# and a key: encrypted_secret_key_b64.\n"
           "\n",
         out);
     for (size_t i = 0; i < plan->chosen_n; i++)
@@ -364,9 +370,12 @@ static void print_next_nitro(const struct plan *plan)
            "  put the sealed key, its region and its public_key into %s\n"
            "      (tmkms nitro keygen makes one in the enclave; tmkms nitro seal takes one that "
            "exists)\n"
+           "  set the socket of each node there\n"
+           "  tmkms state init -c %s\n"
+           "      (a validator that has signed before: tmkms state import)\n"
            "  tmkms check -c %s\n"
-           "  tmkms nitro push-config -c %s -i CID\n",
-        plan->config, plan->config, plan->config);
+           "  tmkms nitro run -c %s\n",
+        plan->config, plan->config, plan->config, plan->config);
 }
 
 static void print_next(const struct plan *plan)

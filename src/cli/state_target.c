@@ -54,16 +54,34 @@ static int run_for_file(const struct command *self, const struct state_options *
 
 /* ---- by configuration ------------------------------------------------------------ */
 
+/* The file that the parent of an enclave keeps. The key is sealed: public_key says which it is. */
+static int run_for_enclave(const struct config_chain *chain, const char *config,
+    enum state_need need, state_run *run, void *ctx)
+{
+    struct state_target target = {.key = chain->expected_key};
+    if (chain->state_file[0] == '\0')
+        return command_failed(
+            "chain %s: the configuration does not say where the parent of the enclave keeps its "
+            "state; write state_file beside state_vsock_port, or name the file with `--state-file "
+            "FILE --chain %s` and --key or --pubkey",
+            chain->id, chain->id);
+    if (need == STATE_NEED_IDENTITY && target.key.type == 0)
+        return command_failed("chain %s: its key is sealed, and the configuration does not say "
+                              "which it is; write public_key into [[chain]]",
+            chain->id);
+    snprintf(target.path, sizeof target.path, "%s", chain->state_file);
+    snprintf(target.named, sizeof target.named, "-c %.400s --chain %s", config, chain->id);
+    snprintf(target.chain_id, sizeof target.chain_id, "%s", chain->id);
+    return run(&target, ctx);
+}
+
 static int run_for_chain(const struct config_chain *chain, const char *config, enum state_need need,
     state_run *run, void *ctx)
 {
     struct state_target target = {0};
     struct err err;
     if (chain->state_port != 0)
-        return command_failed(
-            "chain %s: its state is where `tmkms nitro persist` keeps it; name that file with "
-            "`--state-file FILE --chain %s` and --key or --pubkey",
-            chain->id, chain->id);
+        return run_for_enclave(chain, config, need, run, ctx);
     snprintf(target.path, sizeof target.path, "%s", chain->state_file);
     snprintf(target.named, sizeof target.named, "-c %.400s --chain %s", config, chain->id);
     snprintf(target.chain_id, sizeof target.chain_id, "%s", chain->id);

@@ -80,7 +80,7 @@ static void the_template_for_an_enclave_is_one(void **state)
     (void)state;
     RUN(&r, "init", "--nitro", "-n", "cosmoshub,irishub,sentinelhub,osmosis,core", in_dir("kms"));
     assert_int_equal(r.exit_code, 0);
-    assert_contains(r.out, "tmkms nitro push-config -c ");
+    assert_contains(r.out, "tmkms nitro run -c ");
     assert_null(strstr(r.err, "Secret Connection"));
     assert_int_equal(access(in_dir("kms/secrets/kms-identity.key"), F_OK), -1);
     struct config config;
@@ -94,6 +94,7 @@ static void the_template_for_an_enclave_is_one(void **state)
     for (size_t i = 0; i < 5; i++) {
         assert_int_equal(config.chains[i].state_port, 6666);
         assert_int_equal(config.validators[i].address.vsock_port, 5555 + i);
+        assert_contains(config.chains[i].state_file, "/kms/state/");
     }
     config_free(&config);
     problems_free(&problems);

@@ -346,6 +346,39 @@ static void the_configuration_names_file_and_key(void **state)
     FAILS("no chain c-1", "show", "--chain", "c-1");
 }
 
+/* The lines that may be missing, each at its place. */
+static void write_enclave_config(const char *state_file, const char *public_key)
+{
+    char text[1024];
+    snprintf(text, sizeof text,
+        "[[chain]]\nid = \"a-1\"\nkey_format = { type = \"hex\" }\nstate_vsock_port = 6666\n%s%s"
+        "[[providers.softsign]]\nchain_ids = [\"a-1\"]\nencrypted_key_b64 = \"AAAA\"\n"
+        "aws_region = \"eu-west-1\"\n"
+        "[[validator]]\nchain_id = \"a-1\"\naddr = { port = 5555 }\n",
+        state_file, public_key);
+    put("tmkms.toml", text);
+}
+
+static void the_parent_of_an_enclave_has_its_file_in_the_configuration(void **state)
+{
+    (void)state;
+    static const char file[] = "state_file = \"a.json\"\n";
+    forget("a.json");
+    write_enclave_config("", "public_key = \"" PUBKEY "\"\n");
+    FAILS("write state_file beside state_vsock_port", "init");
+    write_enclave_config(file, "");
+    FAILS("write public_key", "init");
+    write_enclave_config(file, "public_key = \"" PUBKEY "\"\n");
+    DONE("init", "--height", "7");
+    write_enclave_config(file, ""); /* the file says whose it is */
+    DONE("show");
+    assert_contains(r.out, "chain:       a-1");
+    assert_contains(r.out, PUBKEY_UPPER);
+    write_enclave_config(file, "public_key = \"" OTHER_PUBKEY "\"\n");
+    STATE("show");
+    assert_int_equal(r.exit_code, 1);
+}
+
 static void wrong_usage_exits_with_2(void **state)
 {
     (void)state;
@@ -408,6 +441,7 @@ int main(void)
         cmocka_unit_test(commands_in_messages_are_complete),
         cmocka_unit_test(repair_mends_the_size),
         cmocka_unit_test(the_configuration_names_file_and_key),
+        cmocka_unit_test(the_parent_of_an_enclave_has_its_file_in_the_configuration),
         cmocka_unit_test(wrong_usage_exits_with_2),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
