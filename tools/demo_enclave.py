@@ -16,7 +16,7 @@ from demo_show import BUILD, CHAIN_ID, ROOT, Watcher, bold, dim, make_node, more
 from chain import BINARY, Key, run, wait_until
 from e2e_rig import INSTANCE, ROLE, SIM, START_SECONDS, Rig
 
-READY_SECONDS = 90  # QEMU emulates every instruction of the boot
+READY_SECONDS = 150  # QEMU emulates every instruction of the boot
 READY = "ready: the enclave signs"
 
 
@@ -175,8 +175,8 @@ def start(parent):
     parent.enclave.start()
     wait_ready(parent, 1)
     step("Run", f"tmkms nitro run: the enclave {how}, KMS opens the key for it, {bold(f'ready in {time.monotonic() - began:.1f} s')}", 8)
-    registers = "PCR0, PCR1, PCR2 and PCR16" if parent.machine.is_qemu else "PCR0, PCR4 and PCR16"
-    more(f"{registers} of its attestation document are what the policy demands")
+    registers = ["PCR0"] + ["PCR1", "PCR2"] * bool(parent.image) + ["PCR4"] * (not parent.machine.is_qemu)
+    more(f"{', '.join(registers)} and PCR16 of its attestation document are what the policy demands")
 
 
 def show(workspace, blocks):

@@ -188,6 +188,8 @@ class Watcher:
         return time.monotonic() - began
 
     def summary(self, seconds, durable):
+        if not self.heights:  # interrupted before the first
+            return
         step("Signed", f"{self.signatures} messages for {len(self.heights)} blocks in {seconds:.1f} s, {durable}")
         if self.latencies:
             step("Latency", f"median {statistics.median(self.latencies):.2f} ms, slowest {max(self.latencies):.2f} ms "

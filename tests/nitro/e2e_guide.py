@@ -328,7 +328,7 @@ def guide(workspace):
     return f"{watched.finish()}, {page.words()}"
 
 
-DEMO_SECONDS = 120
+DEMO_SECONDS = 400
 
 
 def demo(_):
