@@ -196,6 +196,7 @@ def main():
         scenarios(tally, "enclave images", "image", "tests/image/eif_reference.py")
         scenarios(tally, "the supervisor of an enclave", "supervisor", "tests/nitro/run_e2e.py")
         scenarios(tally, "the units under a real systemd", "systemd", "tests/systemd/run.py")
+        scenarios(tally, "the enclave image in QEMU", "vm", "tests/vm/run.py")
     elif what == "fuzz":
         fuzz(tally, int(os.environ.get("FUZZ_SECONDS", "30")))
     else:

@@ -154,12 +154,13 @@ class VmEnclave:
     def start(self):
         """Until the heartbeat."""
         words = self.command("run-enclave", "--qemu", "--eif-path", self.image.path, "--memory", MEMORY_MIB,
-                             "--enclave-name", ENCLAVE_NAME, "--role", ROLE, "--instance", INSTANCE, "--vsock-uds",
-                             self.rig.uds, seconds=BOOT_SECONDS)
-        self.about = json.loads(words[words.index("{"):])
+                             "--enclave-name", ENCLAVE_NAME, "--parent-role", ROLE, "--parent-id", INSTANCE,
+                             "--vsock-uds", self.rig.uds, seconds=BOOT_SECONDS)
+        self.about = json.loads(words)
 
     def listed(self):
-        return json.loads(self.command("describe-enclaves"))
+        """What describe-enclaves says of those that run."""
+        return [one for one in json.loads(self.command("describe-enclaves")) if one["State"] != "ENDED"]
 
     def code(self):
         return None if self.about is None or self.listed() else 1
