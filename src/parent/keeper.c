@@ -140,7 +140,9 @@ static bool detach(struct leash *leash, const struct kept *kept, struct err *err
     if (log < 0 || null < 0)
         return err_errno(err, "cannot create %s", path);
     leash->control = -1;
-    bool ok = dup2(null, CHILD_FD_CONTROL) >= 0 && dup2(log, CHILD_FD_LOG) >= 0 && chdir("/") == 0;
+    bool ok = dup2(null, CHILD_FD_CONTROL) >= 0 && dup2(log, CHILD_FD_LOG) >= 0 &&
+              dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDOUT_FILENO) >= 0 &&
+              dup2(log, STDERR_FILENO) >= 0 && chdir("/") == 0;
     log_set_output(CHILD_FD_LOG, false);
     return ok || err_errno(err, "cannot leave the process that asked for the enclave");
 }

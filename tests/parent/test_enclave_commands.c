@@ -103,6 +103,38 @@ static void an_enclave_runs_until_it_is_terminated(void **state)
     json_decref(ended);
 }
 
+/* A shell's $(tmkms nitro run-enclave ... 2>&1) waits for the end of the pipe, not of the command. */
+static void nobody_waits_for_an_enclave_that_was_started(void **state)
+{
+    (void)state;
+    static const char *const argv[] = {TMKMS_BINARY, "nitro", "run-enclave", "--simulate", NULL};
+    enum { PATIENCE_US = 20000000 };
+    int ends[2], status;
+    char text_read[4096];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execv(argv[0], (char *const *)argv);
+        _exit(127);
+    }
+    close(ends[1]);
+    uint64_t deadline = clock_monotonic_us() + PATIENCE_US;
+    ssize_t n = 1;
+    while (n > 0 && fd_wait(ends[0], POLLIN, deadline))
+        n = read(ends[0], text_read, sizeof text_read);
+    assert_int_equal(n, 0);
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    RUN(&r, "nitro", "terminate-enclave", "--enclave-name", "tmkms");
+    json_decref(printed());
+}
+
 static void one_that_died_is_shown_with_its_reason(void **state)
 {
     (void)state;
@@ -239,6 +271,8 @@ int main(void)
     snprintf(old_path, sizeof old_path, "%s", getenv("PATH"));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_enclave_runs_until_it_is_terminated, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            nobody_waits_for_an_enclave_that_was_started, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_died_is_shown_with_its_reason, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_killed_keeper_left_is_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(nitro_cli_is_used_where_it_is_installed, setup, teardown),
