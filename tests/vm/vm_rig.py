@@ -154,7 +154,7 @@ class VmEnclave:
     def start(self):
         """Until the heartbeat."""
         words = self.command("run-enclave", "--qemu", "--eif-path", self.image.path, "--memory", MEMORY_MIB,
-                             "--enclave-name", ENCLAVE_NAME, "--parent-role", ROLE, "--parent-id", INSTANCE,
+                             "--enclave-name", ENCLAVE_NAME, "--role", ROLE, "--instance", INSTANCE,
                              "--vsock-uds", self.rig.uds, seconds=BOOT_SECONDS)
         self.about = json.loads(words)
 
