@@ -56,8 +56,11 @@ static bool start(struct machine *m, struct err *err)
     if (!prepare(m, err))
         return false;
     m->heartbeat = heartbeat_listen(m->leash, &m->vsock, m->deadline_us, err);
-    if (m->heartbeat < 0 ||
-        !device_boot(&m->enclave, &cid, m->options.is_debug == 1, &m->is_busy, err))
+    if (m->heartbeat < 0) {
+        m->is_busy = true;
+        return false;
+    }
+    if (!device_boot(&m->enclave, &cid, m->options.is_debug == 1, &m->is_busy, err))
         return false;
     fill_place(m, cid);
     const int dying[2] = {m->enclave.fd, -1};

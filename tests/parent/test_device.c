@@ -447,6 +447,33 @@ static void a_boot_that_fails_is_told_from_one_that_hangs(void **state)
     end_guest();
 }
 
+/* Vsock has one port 9000, and whoever starts an enclave needs it for a while. */
+static void the_heartbeats_port_is_used_in_turns(void **state)
+{
+    (void)state;
+    const struct vsock real = {0};
+    struct leash l = {.control = -1, .signals = -1};
+    struct err err;
+    int first = heartbeat_listen(&l, &real, clock_monotonic_us() + 20000000, &err);
+    if (first < 0 && errno != EADDRINUSE)
+        skip(); /* a kernel without vsock */
+    uint64_t began = clock_monotonic_us();
+    assert_int_equal(heartbeat_listen(&l, &real, began + 300000, &err), -1);
+    assert_contains(err.text, "another enclave is being started");
+    assert_true(clock_monotonic_us() - began >= 300000);
+    pid_t holder = fork();
+    if (holder == 0) {
+        poll(NULL, 0, 300);
+        _exit(0);
+    }
+    close(first);
+    int second = heartbeat_listen(&l, &real, clock_monotonic_us() + 20000000, &err);
+    if (second < 0)
+        fail_msg("%s", err.text);
+    close(second);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -469,6 +496,7 @@ int main(void)
         cmocka_unit_test(an_image_that_does_not_fit_is_refused),
         cmocka_unit_test(every_failure_of_every_step_is_explained),
         cmocka_unit_test(what_repairs_it_is_named),
+        cmocka_unit_test(the_heartbeats_port_is_used_in_turns),
         cmocka_unit_test_setup_teardown(a_machine_boots_and_its_end_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_machine_is_started_as_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(
