@@ -88,10 +88,14 @@ static void a_killed_keeper_leaves_no_process(void **state)
     assert_true(rig_has_ended(k.pid, 2000));
     assert_true(rig_is_gone(place.uds, 3000));
     rig_close(&k);
-    /* The folder that it could not remove is in nobody's way. */
+    /* The folder that it could not remove is in nobody's way, and what was in it goes. */
+    char left[200];
+    path_of(left, "killed", "left");
+    assert_int_equal(close(open(left, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0);
     struct keeper_rig again = rig_spawn();
     rig_ask(&again, &o);
     place = rig_must_run(&again, START_S);
+    assert_int_not_equal(access(left, F_OK), 0);
     rig_ping(place.uds, "waiting");
     rig_stop(&again);
 }
