@@ -128,7 +128,8 @@ void run_on_runs(struct run *r, const struct machine_place *place)
     if (r->vsock.uds[0] == '\0')
         log_line(LOG_INFO, log_name, "the enclave %s runs with CID %" PRIu32, place->id, r->cid);
     else
-        log_line(LOG_INFO, log_name, "the enclave %s runs behind %s", place->id, r->vsock.uds);
+        log_line(LOG_INFO, log_name, "the enclave %s runs behind %s; its console is in %s",
+            place->id, r->vsock.uds, place->console[0] != '\0' ? place->console : "no file");
     run_enter(r, PHASE_BOOTING);
     begin_watch(r);
 }
@@ -199,7 +200,8 @@ static void take_config(struct run *r, struct run_config *next)
     r->config = *next;
     *next = RUN_CONFIG_NONE;
     r->is_pushed_again = true;
-    run_push_stop(r);
+    /* One that is under way is not cut short (run_ping.h says why), and followed by another. */
+    r->push.is_stale = r->push.pid != 0;
     if (r->phase == PHASE_READY || r->phase == PHASE_ANSWERING)
         run_due_in(r->push_due, 0);
 }
@@ -307,10 +309,11 @@ static int serve(struct run *r)
         return is_state ? RUN_EXIT_STATE : EXIT_FAILURE;
     }
     begin(r);
-    bool ok = server_run(&r->server);
-    int code = ok ? r->exit_code : RUN_EXIT_STATE; /* only persist makes the server fail */
+    server_run(&r->server);
+    int code = r->exit_code;
     end_enclave(r);
-    return code;
+    /* Only persist makes the server fail. */
+    return r->server.has_failed ? RUN_EXIT_STATE : code;
 }
 
 static int start(struct run *r)

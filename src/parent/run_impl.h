@@ -43,6 +43,7 @@ struct run_push {
     struct evbuffer *out_text, *errors_text;
     uint64_t since_us;
     bool is_slow_told; /* until it is ready */
+    bool is_stale;     /* the configuration was read again meanwhile */
 };
 
 struct run {

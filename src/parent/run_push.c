@@ -299,8 +299,12 @@ static void finish(struct run *r, int status)
         snprintf(words, sizeof words, "`tmkms nitro push-config` ended with %s",
             child_end_text(status, why, sizeof why));
     r->push.pid = 0;
+    bool is_stale = r->push.is_stale;
     run_push_stop(r);
-    on_pushed(r, answer, words);
+    if (answer == NULL || !is_stale)
+        on_pushed(r, answer, words);
+    if (is_stale)
+        run_due_in(r->push_due, 0);
     json_decref(answer);
 }
 
@@ -326,6 +330,7 @@ void run_push_stop(struct run *r)
     if (p->errors_text != NULL)
         evbuffer_free(p->errors_text);
     p->out_text = p->errors_text = NULL;
+    p->is_stale = false;
     r->watch.is_busy = false;
 }
 

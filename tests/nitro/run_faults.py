@@ -41,7 +41,9 @@ def killed_one(victim):
 def killed_often(workspace):
     """Deaths that follow each other: the waits grow, and nothing is signed twice."""
     rig, node = running_rig(workspace)
+    files = rig.open_files()
     took = [heal(rig, node, lambda: os.kill(rig.pid_of("start"), signal.SIGKILL)) for _ in range(4)]
+    wait_until(f"as many open files as at first ({files})", 5, lambda: rig.open_files() <= files, [rig.run])
     rig.stop_run()
     if took[0] > 2 or took[3] < 3.5:
         raise Failure(f"healed after {took} s")

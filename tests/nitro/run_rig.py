@@ -96,6 +96,9 @@ class RunRig(Rig):
             found.setdefault(name_of(pid), pid)
         return found
 
+    def open_files(self):
+        return len(list(Path(f"/proc/{self.run.popen.pid}/fd").iterdir()))
+
     def pid_of(self, name):
         pid = self.processes().get(name)
         if pid is None:
