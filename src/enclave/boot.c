@@ -10,6 +10,7 @@
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,6 +146,15 @@ static bool start_clock(struct boot *b, struct err *err)
     return keep_clock(b, 0, err);
 }
 
+static void tell_memory(void)
+{
+    enum { MIB = 1 << 20 };
+    struct sysinfo m;
+    if (sysinfo(&m) == 0)
+        log_line(LOG_DEBUG, log_name, "%lu of %lu MiB of memory are free",
+            m.freeram * m.mem_unit / MIB, m.totalram * m.mem_unit / MIB);
+}
+
 ATTR_NORETURN static void be_guest(struct boot *b, int log)
 {
     struct guest_options options = {.vsock = b->vsock,
@@ -159,6 +169,7 @@ ATTR_NORETURN static void be_guest(struct boot *b, int log)
 
 static bool start_guest(struct boot *b, struct err *err)
 {
+    tell_memory();
     int room = 1 << 20; /* as much as we may have */
     int pair[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
@@ -277,6 +288,7 @@ static void look_at_clock(struct boot *b)
     if (ok && b->clock_fails)
         log_line(LOG_INFO, log_name, "the clock is kept again");
     b->clock_fails = !ok;
+    tell_memory();
 }
 
 static int watch_guest(struct boot *b)

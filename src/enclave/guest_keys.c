@@ -13,7 +13,7 @@
 enum {
     KMS_US = 45000000,    /* with retries; the host waits longer */
     KEYGEN_US = 20000000, /* nothing waits for a new key, and everybody else waits for its end */
-    DIAL_US = 2000000,    /* the parent is on the same machine; nobody hears signals meanwhile */
+    DIAL_US = 2000000,    /* the parent is on the same machine */
     LINK_US = 300000,     /* the parent answers at once, or is not there */
     KMS_VSOCK_PORT = 8000,
 };
@@ -29,16 +29,29 @@ static bool tell_signer(struct guest *g, const struct control *msg, struct err *
 }
 
 struct dialler {
-    const struct guest *guest;
+    struct guest *guest;
     uint32_t port;
 };
+
+/* Everybody else is heard meanwhile. */
+static bool await_connection(struct guest *g, int fd, uint64_t deadline_us, struct err *err)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    while (p.revents == 0) {
+        if (g->m.stopping || clock_monotonic_us() >= deadline_us)
+            return err_set(err, "nobody answers there");
+        core_turn(&g->m, &p, 1, 100);
+    }
+    return vsock_dial_finish(fd, err);
+}
 
 static int dial_kms(void *ctx, uint64_t deadline_us, struct err *err)
 {
     const struct dialler *d = ctx;
     uint64_t soon = clock_monotonic_us() + DIAL_US;
-    int fd =
-        vsock_dial_parent(&d->guest->vsock, d->port, deadline_us < soon ? deadline_us : soon, err);
+    int fd = vsock_dial_parent_start(&d->guest->vsock, d->port, err);
+    if (fd >= 0 && !await_connection(d->guest, fd, deadline_us < soon ? deadline_us : soon, err))
+        fd_close(&fd);
     if (fd < 0)
         err_prefix(err,
             "cannot reach KMS through port %u of the parent (is `tmkms nitro kms-proxy` or "

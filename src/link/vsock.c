@@ -119,16 +119,23 @@ static bool set_blocking(int fd)
     return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
 }
 
+static bool is_connected(int fd)
+{
+    int failed = 0;
+    socklen_t n = sizeof failed;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &n) != 0)
+        return false;
+    errno = failed;
+    return failed == 0;
+}
+
 /* Waits until the connection stands. A unix socket whose backlog is full says EAGAIN and is tried
  * again. */
 static bool connect_before(int fd, const struct place *to, uint64_t deadline_us)
 {
-    int failed = 0;
-    socklen_t n = sizeof failed;
     while (connect(fd, &to->address.any, to->address_n) != 0) {
         if (errno == EINPROGRESS)
-            return fd_wait(fd, POLLOUT, deadline_us) &&
-                   getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &n) == 0 && (errno = failed) == 0;
+            return fd_wait(fd, POLLOUT, deadline_us) && is_connected(fd);
         if (errno != EAGAIN && errno != EINTR)
             return false;
         if (clock_monotonic_us() >= deadline_us) {
@@ -170,6 +177,11 @@ int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *er
 {
     struct place to = place_seen_from_guest(v, port);
     return dial_start(&to, err);
+}
+
+bool vsock_dial_finish(int fd, struct err *err)
+{
+    return (is_connected(fd) && set_blocking(fd)) || err_errno(err, "cannot connect");
 }
 
 /* A short line, with its newline, and not one byte more: what follows belongs to the caller. */

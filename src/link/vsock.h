@@ -34,6 +34,8 @@ int vsock_dial_parent(const struct vsock *v, uint32_t port, uint64_t deadline_us
 /* The same without waiting: a non-blocking descriptor that is connecting (EINPROGRESS) or
  * connected. */
 int vsock_dial_parent_start(const struct vsock *v, uint32_t port, struct err *err);
+/* Once that can be written to: whether it is connected. It is blocking from then on. */
+bool vsock_dial_finish(int fd, struct err *err) ATTR_MUST_USE;
 
 /* vsock_listen_guest listens where the parent reaches this enclave's port; with the stand-in that is
  * PATH itself. vsock_accept_guest accepts, -1 and err on failure; vsock_greet is owed to each

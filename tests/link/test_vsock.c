@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "folder.h"
 #include "link/vsock.h"
+#include "run.h"
 
 static char folder[64];
 static struct vsock v;
@@ -121,11 +122,15 @@ static void test_guest_to_parent(void **state)
     guest = vsock_dial_parent_start(&v, 5001, &err);
     parent = accept_parent(listener);
     assert_blocking(guest, false);
+    assert_true(vsock_dial_finish(guest, &err));
+    assert_blocking(guest, true);
     assert_talk(guest, parent);
     close(guest);
     close(parent);
     close(listener);
     assert_int_equal(vsock_dial_parent_start(&v, 5001, &err), -1);
+    assert_false(vsock_dial_finish(-1, &err));
+    assert_contains(err.text, "cannot connect: ");
 }
 
 /* A listener that never accepts: the dial ends at its deadline, not later. */
