@@ -3,7 +3,7 @@
 
 check  the inner loop: source gates, core tests with gcc
 test   everything: that, the core tests under ASan and UBSan, a short fuzz run, real CometBFT nodes, the
-       enclave path end to end, the units under a real systemd
+       enclave path end to end, the units under a real systemd, the enclave image in QEMU
 fuzz   only the fuzzers, FUZZ_SECONDS each
 
 The last line is `N passed, N failed, N skipped`: single cases of the unit tests, programs without cases of their

@@ -191,9 +191,9 @@ class Liar(threading.Thread):
             raise Failure(f"{type(self.trick).__name__} saw no frame: this tested nothing")
 
 
-def lying_rig(workspace, **more):
+def lying_rig(workspace, make=Rig, **more):
     """A rig with a liar before its store, its key and the liar."""
-    rig = Rig(workspace).start()
+    rig = make(workspace).start()
     key = Key(rig.folder / "signing.key")
     rig.write_config(rig.seal(key.path), key.public.hex(), **more)
     rig.init_state(key)
@@ -240,9 +240,9 @@ def lie(rig, node, liar, trick, nothing_signed, reconnect):
     node.wait_more(SIGN_SECONDS, 3)
 
 
-def lies_about_the_state(workspace):
+def lies_about_the_state(workspace, make=Rig):
     """Without a proof that the store has the record nothing is signed, and the enclave goes on when there is one."""
-    rig, key, liar = lying_rig(workspace)
+    rig, key, liar = lying_rig(workspace, make)
     node = Asker(rig.socket, CHAIN)
     node.wait_more(SIGN_SECONDS, 6)
     early = liar.records[1]

@@ -7,15 +7,15 @@ import socket
 import threading
 import time
 
-from vm_rig import (BOOT_SECONDS, END_SECONDS, INSTANCE, MEMORY_MIB, ROLE, SIGN_SECONDS, BareMachine, Failure, VmRig, image, kernel,
-                    must_be_gone, ping, run, sealed_vm)
+from vm_rig import (BOOT_SECONDS, END_SECONDS, INSTANCE, MEMORY_MIB, PUSH_SECONDS, ROLE, SIGN_SECONDS, BareMachine, Failure,
+                    VmRig, image, kernel, must_be_gone, ping, run, sealed_vm)
 from chain import BINARY, wait_until
 from e2e_node import Asker
 from e2e_rig import CHAIN, CONFIG_PORT
 
 HEARTBEAT_PORT, HEARTBEAT = 9000, b"\xb7"
 OTHER_INSTANCE = "i-0fedcba9876543210"
-EIF_BYTES_MAX, KERNEL_BYTES_MAX = 8 << 20, 2 << 20
+EIF_BYTES_MAX, KERNEL_BYTES_MAX = 8_000_000, 2_000_000
 PCR_LEN = 48
 # The image gives up on a parent that is not there; then it ends, and systemd (or `nitro run`) sees it.
 GIVE_UP_SECONDS = 30
@@ -97,6 +97,7 @@ def kms(workspace):
     if other.measured["PCR0"] == rig.image.measured["PCR0"]:
         raise Failure("another command line gives the same PCR0")
     refusal = ("AccessDeniedException", "not authorized to perform: kms:Decrypt")
+    must_be_refused_by_keygen(rig)
     began = time.monotonic()
     rig.set_policy("--eif", other.path, "--instance", INSTANCE, "--config", rig.config)
     rig.push().must_say(*refusal)
@@ -139,6 +140,20 @@ def must_be_refused_by_verify(path):
                 raise
         else:
             raise Failure("verify takes a document that nobody signed")
+
+
+def must_be_refused_by_keygen(rig):
+    """The enclave makes a key, and KMS seals it; but a document that proves nothing proves not where it was made."""
+    output = rig.folder / "made.b64"
+    argv = [BINARY, "nitro", "keygen", "--key-id", rig.kms.about["key_arn"], "--endpoint", rig.endpoint(), "--kms-root",
+            rig.kms.about["root"], "--pcr0", rig.image.measured["PCR0"], "--vsock-uds", rig.uds, "-o", output]
+    try:
+        run(argv, PUSH_SECONDS, rig.aws_env("enclave"))
+    except Failure as why:
+        if "QEMU" not in str(why) or output.exists():
+            raise
+    else:
+        raise Failure("keygen takes a document that nobody signed")
 
 
 def median_answer(node, wanted=30):

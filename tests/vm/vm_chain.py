@@ -7,6 +7,7 @@ import time
 
 from vm_rig import (BOOT_SECONDS, END_SECONDS, MEMORY_MIB, PUSH_SECONDS, SIGN_SECONDS, Failure, VmRig,
                     pid_of, processes_of, run, sealed_vm)
+import e2e_parent
 from chain import BINARY, Key, wait_until
 from e2e_chain import node_for
 from e2e_node import Asker
@@ -204,5 +205,10 @@ def ends_from_inside(workspace):
     return f"the machine ended {took:.1f} s after the node; the parent read: {last[0]}"
 
 
+def lies(workspace):
+    """What tests/nitro tries with the store of an enclave in software, over the machine's own vsock."""
+    return e2e_parent.lies_about_the_state(workspace, VmRig)
+
+
 SCENARIOS = [("run-killed", killed_under_run), ("run-chain", run_chain), ("chain", chain), ("run-hung", hung_under_run),
-             ("run-supervisor-killed", supervisor_killed), ("ends-from-inside", ends_from_inside)]
+             ("run-supervisor-killed", supervisor_killed), ("parent-lies", lies), ("ends-from-inside", ends_from_inside)]
