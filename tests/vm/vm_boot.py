@@ -19,6 +19,7 @@ EIF_BYTES_MAX, KERNEL_BYTES_MAX = 8_000_000, 2_000_000
 PCR_LEN = 48
 # The image gives up on a parent that is not there; then it ends, and systemd (or `nitro run`) sees it.
 GIVE_UP_SECONDS = 30
+MEMORY_SECONDS, FREE_MIB_MIN = 90, 8
 CLOCK_SECONDS, YEAR_SECONDS = 60, 365 * 86400
 
 
@@ -62,12 +63,7 @@ def boot(workspace):
     must_equal("what runs after terminate-enclave", rig.enclave.listed(), [])
     must_be_gone(workspace.folder)
     return (f"{size / 1e6:.2f} MB image, {kernel_size / 1e6:.2f} MB kernel, built in {rig.image.seconds:.1f} s; heartbeat after "
-            f"{heartbeat:.1f} s, config port after {answers:.1f} s; {memory_words(rig)}")
-
-
-def memory_words(rig):
-    found = re.search(r"(\d+) KiB of memory|(\d+) MiB (?:of memory )?(?:are )?free|MemAvailable:? +(\d+)", rig.enclave.console_text())
-    return f"{found[0]} of {MEMORY_MIB} MiB" if found else f"{MEMORY_MIB} MiB"
+            f"{heartbeat:.1f} s, config port after {answers:.1f} s, with {MEMORY_MIB} MiB")
 
 
 def signed_image(workspace):
@@ -162,7 +158,8 @@ def median_answer(node, wanted=30):
 
 
 def debug_image(workspace):
-    """It says that it is one, is another image to a policy, and is refused where the release's is demanded."""
+    """It says that it is one, is another image to a policy, and is refused where the release's is demanded. Every minute
+    it tells how much memory is free: while it signs, there must be some."""
     debug = image("debug", "--debug")
     if "debug" not in debug.said:
         raise Failure(f"build-enclave --debug does not say what it did: {debug.said!r}")
@@ -173,7 +170,19 @@ def debug_image(workspace):
     rig.push().must_say("AccessDeniedException")
     rig.set_policy("--eif", debug.path)
     rig.push().must_be_ready()
-    return f"refused under the release's policy, ready under its own; {memory_words(rig)}"
+    node = Asker(rig.socket, CHAIN)
+    node.wait_more(SIGN_SECONDS, 30)
+    before = len(free_memory(rig))
+    wait_until("word of its memory while it signs", MEMORY_SECONDS, lambda: len(free_memory(rig)) > before, [rig.enclave])
+    free = free_memory(rig)
+    if free[-1] < FREE_MIB_MIN:
+        raise Failure(f"of {MEMORY_MIB} MiB these were free: {free}")
+    return (f"refused under the release's policy, ready under its own; of {MEMORY_MIB} MiB {free[0]} are free at boot, {free[-1]} "
+            f"after {node.finish().count} signatures")
+
+
+def free_memory(rig):
+    return [int(mib) for mib in re.findall(r"(\d+) of \d+ MiB of memory are free", rig.enclave.console_text())]
 
 
 # ---- hostile parents ---------------------------------------------------------------------------
