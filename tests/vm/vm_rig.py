@@ -44,7 +44,7 @@ def made_once(name, make):
 def script(name, *arguments):
     """What a script of the project prints; Skip, in its words, where it says that it cannot here."""
     done = subprocess.run([ROOT / name, *arguments], capture_output=True, text=True)
-    words = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    words = "; ".join(done.stderr.strip().splitlines()[-2:]) or "it said nothing"
     if done.returncode == CANNOT:
         raise Skip(words)
     if done.returncode != 0:
