@@ -366,7 +366,7 @@ static bool prepare(struct run *r, struct problems *problems)
         problems_add(problems, false,
             "which image? Give it with --eif FILE, or write eif into the [enclave] section of %s",
             o->config);
-    else if (!choose_uds(r, &err))
+    else if (!choose_uds(r, &err) || (o->how != RUN_ATTACH && !run_enclave_check(r, &err)))
         problems_add(problems, false, "%s", err.text);
     return problems->errors_n == 0;
 }

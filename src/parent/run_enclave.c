@@ -3,8 +3,10 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -44,6 +46,22 @@ static bool fill_options(struct machine_options *ret, const struct run *r, struc
     snprintf(ret->eif, sizeof ret->eif, "%s", whole);
     free(whole);
     return fits || err_set(err, "the path of the image %.200s is too long", eif);
+}
+
+bool run_enclave_check(const struct run *r, struct err *err)
+{
+    static const char device[] = "/dev/nitro_enclaves";
+    struct machine_options o;
+    if (!fill_options(&o, r, err))
+        return false;
+    if (o.eif[0] != '\0' && access(o.eif, R_OK) != 0)
+        return err_errno(err, "the image %s cannot be opened", o.eif);
+    if (o.kind == MACHINE_DEVICE && access(device, R_OK | W_OK) != 0)
+        return err_set(err,
+            "there is no nitro-cli here, and %s cannot be opened: %s. Is this an instance with "
+            "enclaves enabled? For trials on another machine there are --qemu and --simulate",
+            device, strerror(errno));
+    return machine_options_check(&o, err);
 }
 
 void run_enclave_words(const struct run *r, char *out, size_t cap)

@@ -90,6 +90,8 @@ void run_services_stop(struct run *r);
 
 /* ---- run_enclave.c: the keeper ---- */
 
+/* What no later try would mend: is there an image, and anything to run it on? */
+bool run_enclave_check(const struct run *r, struct err *err) ATTR_MUST_USE;
 bool run_enclave_start(struct run *r, struct err *err) ATTR_MUST_USE;
 /* Tells it to end; at_once: without the time that an enclave gets to end by itself. */
 void run_enclave_end(struct run *r, bool at_once);

@@ -126,7 +126,10 @@ def wrong(workspace):
     case(2, "is not a CID", "--cid", "x")
     case(2, "unexpected argument", "--simulate", "x")
     case(1, "is too long for a socket", env={"TMKMS_RUN_DIR": str(rig.folder / ("x" * 80))})
+    case(1, "/nowhere.eif cannot be opened", "--qemu", "--eif", "/nowhere.eif")
     (rig.folder / "file").touch()
+    empty = {"PATH": str(rig.folder)}
+    case(1, "there is no nitro-cli here, and /dev/nitro_enclaves cannot be opened", "--eif", rig.folder / "file", env=empty)
     case(1, "is no folder", env={"TMKMS_RUN_DIR": str(rig.folder / "file")})
     rig.state_file.unlink()
     case(EXIT_STATE, "tmkms state init")
