@@ -13,7 +13,7 @@ from e2e_rig import CHAIN, SIM, Failure, chains, wait_until
 from run_rig import HEAL_SECONDS, SIGN_SECONDS, RunRig, running_rig
 
 KILLS = ("start", "@signer", "@keeper")
-HANG_SECONDS = 15  # 5 s until it is asked, 5 s for an answer, and a new enclave
+HANG_SECONDS = 30  # 5 s until it is asked, 5 s for an answer, a new enclave, and a busy machine
 
 
 def heal(rig, node, act):
@@ -45,7 +45,7 @@ def killed_often(workspace):
     took = [heal(rig, node, lambda: os.kill(rig.pid_of("start"), signal.SIGKILL)) for _ in range(4)]
     wait_until(f"as many open files as at first ({files})", 5, lambda: rig.open_files() <= files, [rig.run])
     rig.stop_run()
-    if took[0] > 2 or took[3] < 3.5:
+    if took[0] >= took[3] or took[3] < 3.5:
         raise Failure(f"healed after {took} s")
     return f"healed after {', '.join(f'{t:.1f}' for t in took)} s, {node.finish().count} signatures"
 

