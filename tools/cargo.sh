@@ -23,7 +23,7 @@ cargo_get() {
 cargo_make() {
     local crate=$1 version=$2
     if ! nice cargo install --locked --root "$PWD/out" --target-dir "$PWD/target" "$crate" --version "$version"; then
-        if grep -qE 'failed to (download|query|get)|nable to update registry|network failure' "$folder/build.log"; then
+        if grep -qE 'failed to (download|query|get)|nable to update registry|download of .* failed' "$folder/build.log"; then
             skip "the Rust registry cannot be reached"
         fi
         return 1
