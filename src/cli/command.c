@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 #include "base/nearest.h"
+#include "base/printable.h"
 
-enum { DEPTH_MAX = 4, FLAGS_MAX = 32 };
+enum { DEPTH_MAX = 4, FLAGS_MAX = 32, TEXT_MAX = 8192 };
 
 /* "tmkms softsign keygen": how the command that runs now was called, for messages. */
 static char called[128];
@@ -25,12 +26,13 @@ static bool colours(void)
 ATTR_PRINTF(3, 0)
 static void print_marked(const char *colour, const char *mark, const char *fmt, va_list args)
 {
+    char text[TEXT_MAX];
+    vsnprintf(text, sizeof text, fmt, args);
+    printable_make(text);
     if (colours())
-        fprintf(stderr, "\033[1;%sm%s\033[0m ", colour, mark);
+        fprintf(stderr, "\033[1;%sm%s\033[0m %s\n", colour, mark, text);
     else
-        fprintf(stderr, "%s ", mark);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+        fprintf(stderr, "%s %s\n", mark, text);
 }
 
 int command_failed(const char *fmt, ...)

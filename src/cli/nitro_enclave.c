@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/printable.h"
 #include "nitro/push.h"
 
 enum { TIMEOUT_S = 130, DIAL_S = 10, PATIENCE_US = 3000000, AGAIN_MS = 100 };
@@ -88,8 +89,8 @@ json_t *enclave_ask(const struct enclave *e, const json_t *request, struct err *
 const char *enclave_text(const json_t *answer, const char *name)
 {
     const char *text = json_string_value(json_object_get(answer, name));
-    for (const char *p = text; p != NULL && *p != '\0'; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+    for (const char *p = text; p != NULL && *p != '\0'; p += printable_length(p))
+        if (printable_length(p) == 0)
             return "";
     return text != NULL ? text : "";
 }

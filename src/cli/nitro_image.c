@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/command.h"
+#include "cli/json_print.h"
 
 bool nitro_image_save(const char *path, const uint8_t *file, size_t file_n, struct err *err)
 {
@@ -22,8 +23,7 @@ bool nitro_image_save(const char *path, const uint8_t *file, size_t file_n, stru
 
 int nitro_json_print(json_t *json)
 {
-    bool ok = json != NULL && json_dumpf(json, stdout, JSON_INDENT(2)) == 0 && puts("") >= 0 &&
-              fflush(stdout) == 0;
+    bool ok = json_print(json, JSON_INDENT(2));
     json_decref(json);
     return ok ? EXIT_DONE : command_failed("the JSON cannot be written");
 }

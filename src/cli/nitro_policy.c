@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json_print.h"
 #include "cli/nitro.h"
 #include "nitro/eif.h"
 #include "nitro/measure.h"
@@ -180,9 +181,9 @@ static int print_policy(const struct policy_request *q)
     json_t *policy = policy_make(q, &err);
     if (policy == NULL)
         return command_failed("%s", err.text);
-    bool ok = json_dumpf(policy, stdout, JSON_INDENT(2)) == 0 && puts("") >= 0;
+    bool ok = json_print(policy, JSON_INDENT(2));
     json_decref(policy);
-    return ok && fflush(stdout) == 0 ? EXIT_DONE : command_failed("the policy cannot be written");
+    return ok ? EXIT_DONE : command_failed("the policy cannot be written");
 }
 
 static void warn(const struct policy_args *args)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "aws/credentials.h"
+#include "cli/json_print.h"
 #include "cli/nitro.h"
 #include "cli/nitro_enclave.h"
 #include "config/config.h"
@@ -15,7 +16,7 @@ enum { SOURCE_MAX = 128 };
 /* About what was sent. */
 struct sent {
     char source[SOURCE_MAX]; /* of the credentials */
-    int64_t expires_s;      /* 0: not known */
+    int64_t expires_s;       /* 0: not known */
 };
 
 /* ---- what is sent ----------------------------------------------------------------- */
@@ -109,7 +110,7 @@ static bool print_json(json_t *answer, const struct sent *sent)
     json_t *credentials =
         json_pack("{s:s, s:I}", "source", sent->source, "expires", (json_int_t)sent->expires_s);
     return json_object_set_new(answer, "credentials", credentials) == 0 &&
-           json_dumpf(answer, stdout, JSON_COMPACT) == 0 && puts("") >= 0;
+           json_print(answer, JSON_COMPACT);
 }
 
 /* ---- the command ---------------------------------------------------------------- */

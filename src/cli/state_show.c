@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cli/command.h"
+#include "cli/json_print.h"
 
 enum { TIME_TEXT_MAX = 48, HEX_MAX = 2 * PUBLIC_KEY_MAX + 1 };
 
@@ -130,8 +131,7 @@ void state_show_json(const char *path, const struct journal_view *view, long hol
         "burns_first", burns_first(view), "sequence", text_of_number((int64_t)rec->sequence),
         "slots", form_name(view->form[0]), form_name(view->form[1]), "in_use_by",
         holder > 0 ? json_integer(holder) : json_null());
-    if (root == NULL || json_dumpf(root, stdout, JSON_INDENT(2)) != 0)
+    if (!json_print(root, JSON_INDENT(2)))
         command_failed("cannot print %s as JSON", path);
-    putchar('\n');
     json_decref(root);
 }

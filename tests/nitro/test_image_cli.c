@@ -13,6 +13,8 @@
 #include <jansson.h>
 
 #include "folder.h"
+#include "nitro/cpio.h"
+#include "nitro/eif_write.h"
 #include "nitro/image_parts.h"
 #include "nitro/image_seal.h"
 #include "nitro/pcr.h"
@@ -226,6 +228,51 @@ static void verify_build(void **state)
     assert_int_equal(done.exit_code, 0);
 }
 
+static void assert_plain(const char *text)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        if ((*p < ' ' && *p != '\n') || *p > '~')
+            fail_msg("byte %02x reaches the terminal: %s", (unsigned char)*p, text);
+}
+
+/* Who made an image chose its name, its metadata, and the names in its ramdisk. */
+static void nothing_in_an_image_steers_the_terminal(void **state)
+{
+    (void)state;
+    static const char hostile[] = "x\x7f\xc2\x9b"
+                                  "2J\xe2\x80\xae"
+                                  "y";
+    const struct cpio_entry entries[] = {
+        {.name = "123456", .mode = CPIO_FILE | 0755, .data = bytes_of(buf, sizeof buf)}};
+    uint8_t file[65536], *ramdisk, *changed;
+    size_t ramdisk_n, changed_n;
+    struct eif image;
+    struct err err;
+    BUILD("--output-file", eif, "--name", hostile, "--version", hostile);
+    assert_int_equal(done.exit_code, 0);
+    NITRO("describe-eif", "--eif-path", eif);
+    assert_int_equal(done.exit_code, 0);
+    assert_plain(done.out);
+    json_t *json = printed();
+    assert_string_equal(json_string_value(json_object_get(json, "ImageName")), hostile);
+    json_decref(json);
+
+    assert_true(eif_parse(&image, content(eif, file, sizeof file), &err));
+    assert_true(cpio_write(entries, 1, &ramdisk, &ramdisk_n, &err));
+    uint8_t *name = memmem(ramdisk, ramdisk_n, entries[0].name, strlen(entries[0].name));
+    assert_non_null(name);
+    memcpy(name, "\033[2J\x7f\a", strlen(entries[0].name));
+    image.ramdisks[0] = bytes_of(ramdisk, ramdisk_n / 2); /* "NAME is cut short" */
+    assert_true(eif_write(&image, &changed, &changed_n, &err));
+    parts_save(other, bytes_of(changed, changed_n));
+    VERIFY(other);
+    assert_int_equal(done.exit_code, 1);
+    assert_contains(done.err, "?[2J??");
+    assert_plain(done.err);
+    free(ramdisk);
+    free(changed);
+}
+
 static void the_output_is_whole_or_absent(void **state)
 {
     (void)state;
@@ -317,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup(signed_images, fresh),
         cmocka_unit_test_setup(damaged_images, fresh),
         cmocka_unit_test_setup(verify_build, fresh),
+        cmocka_unit_test_setup(nothing_in_an_image_steers_the_terminal, fresh),
         cmocka_unit_test_setup(the_output_is_whole_or_absent, fresh),
         cmocka_unit_test_setup(source_date_epoch, fresh),
         cmocka_unit_test_setup(pcr_of_a_file, fresh),
