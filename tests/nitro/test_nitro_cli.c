@@ -232,7 +232,7 @@ static void the_simulator_is_in_tmkms_sim_only(void **state)
 {
     (void)state;
     static const char *const marks[] = {"nsm_server_start", "nsm_chain_load",
-        "nsm_sim_options_default", "TMKMS_SIM_", "test root, not AWS", "root-key.pem",
+        "nsm_sim_options_default", "TMKMS_SIM_DIR", "test root, not AWS", "root-key.pem",
         "the software NSM"};
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
         if (!file_contains(TMKMS_SIM_BINARY, marks[i]))
