@@ -124,11 +124,16 @@ static void put_chain(FILE *out, const struct config_chain *c)
         fputs("any", out);
     else
         put_hex(out, c->expected_key.bytes, c->expected_key.len);
+    fputs("\n  state ", out);
+    if (c->state_port != 0)
+        fprintf(out, "parent %u", c->state_port);
+    else
+        fputs("file", out);
     fprintf(out,
-        "\n  state %s\n  min_height %lld\n  max_height_jump %lld\n  one_block_per_round %s\n"
+        "\n  min_height %lld\n  max_height_jump %lld\n  one_block_per_round %s\n"
         "  sign_raw_bytes %s\n",
-        c->state_port != 0 ? "parent" : "file", (long long)c->min_height,
-        (long long)c->max_height_jump, yes_no(c->one_block_per_round), yes_no(c->sign_raw_bytes));
+        (long long)c->min_height, (long long)c->max_height_jump, yes_no(c->one_block_per_round),
+        yes_no(c->sign_raw_bytes));
     if (c->sealed_n > 0)
         put_kms(out, &c->kms);
 }
