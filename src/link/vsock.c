@@ -343,3 +343,18 @@ uint32_t vsock_peer_cid(int fd)
                     peer.svm_family == AF_VSOCK;
     return is_vsock ? peer.svm_cid : 0;
 }
+
+bool vsock_cid_is_guest(uint32_t cid)
+{
+    return cid > VSOCK_CID_PARENT && cid != VMADDR_CID_ANY;
+}
+
+/* By the socket's own family: a peer that has left already has no name any more, but its bytes are here. */
+bool vsock_peer_is_guest(int fd)
+{
+    int family = AF_VSOCK;
+    socklen_t n = sizeof family;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &n) == 0 && family != AF_VSOCK)
+        return true;
+    return vsock_cid_is_guest(vsock_peer_cid(fd));
+}

@@ -61,5 +61,11 @@ int vsock_listen_parent(const struct vsock *v, uint32_t port, struct err *err);
 bool vsock_guest_is_free(const struct vsock *v, struct err *err) ATTR_MUST_USE;
 /* The CID of the peer of an accepted connection; with the stand-in 0. */
 uint32_t vsock_peer_cid(int fd);
+/* vsock_cid_is_guest: can an enclave have this CID? Those below 4 are the hypervisor, loopback, the host and the parent
+ * itself: a process of this machine that connects to a port meant for enclaves has one of them. */
+bool vsock_cid_is_guest(uint32_t cid);
+/* The same of the peer of an accepted connection. Behind the stand-in everybody passes: there the permissions of its
+ * files decide. */
+bool vsock_peer_is_guest(int fd);
 
 #endif

@@ -31,7 +31,7 @@ static bool beats(int listener, uint32_t cid, uint64_t deadline_us)
     uint64_t now = clock_monotonic_us();
     uint8_t byte = 0;
     int fd ATTR_CLEANUP(fd_close) = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0 || (cid != 0 && vsock_peer_cid(fd) != cid))
+    if (fd < 0 || !vsock_peer_is_guest(fd) || (cid != 0 && vsock_peer_cid(fd) != cid))
         return false;
     if (now + ANSWER_US < deadline_us)
         deadline_us = now + ANSWER_US;

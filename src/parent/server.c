@@ -1,12 +1,18 @@
 #include "parent/server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "link/vsock.h"
+
+enum { TOLD_EVERY_S = 10 };
 
 /* No descriptors or memory left: others may give some back. */
 static const struct timeval pause_time = {.tv_usec = 100000};
@@ -19,6 +25,20 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
     event_base_loopbreak(s->base);
 }
 
+/* A process of this machine plays the enclave. */
+static void refuse(struct server_port *p, int fd)
+{
+    uint64_t second = clock_monotonic_us() / 1000000;
+    if (second - p->told_second >= TOLD_EVERY_S) {
+        p->told_second = second;
+        log_line(LOG_WARN, "tmkms::server",
+            "a connection from CID %" PRIu32 " is refused: no enclave has it, it is a process of "
+            "this machine",
+            vsock_peer_cid(fd));
+    }
+    close(fd);
+}
+
 static void on_connection(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -26,6 +46,10 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
     struct server_port *p = arg;
     for (int i = 0; i < AT_ONCE; i++) {
         int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (got >= 0 && !vsock_peer_is_guest(got)) {
+            refuse(p, got);
+            continue;
+        }
         if (got >= 0) {
             p->accepted(p->ctx, got);
             continue;

@@ -1,5 +1,5 @@
 /* server: an event loop that accepts connections until SIGTERM or SIGINT; what the commands on the parent
- * of an enclave are made of. */
+ * of an enclave are made of. Over vsock no process of this machine gets further than accept (vsock_peer_is_guest). */
 #ifndef TMKMS_PARENT_SERVER_H
 #define TMKMS_PARENT_SERVER_H
 
@@ -19,6 +19,7 @@ struct server_port {
     struct event *readable, *pause;
     server_accepted *accepted;
     void *ctx;
+    uint64_t told_second; /* when a refused peer was told of last */
 };
 
 struct server {
@@ -26,7 +27,7 @@ struct server {
     struct event *on_term, *on_int;
     struct server_port ports[SERVER_PORTS_MAX];
     size_t ports_n;
-    bool has_failed; /* server_end */
+    bool has_failed; /* server_fail */
 };
 
 bool server_start(struct server *s, struct err *err) ATTR_MUST_USE;

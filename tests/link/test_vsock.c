@@ -288,6 +288,29 @@ static void test_read_deadline(void **state)
     close(pair[0]);
 }
 
+/* 0 hypervisor, 1 loopback, 2 host, 3 the parent itself: whoever has one of these is no enclave. */
+static void test_who_is_a_guest(void **state)
+{
+    (void)state;
+    for (uint32_t cid = 0; cid < 4; cid++)
+        assert_false(vsock_cid_is_guest(cid));
+    assert_true(vsock_cid_is_guest(4));
+    assert_true(vsock_cid_is_guest(16));
+    assert_true(vsock_cid_is_guest(UINT32_MAX - 1));
+    assert_false(vsock_cid_is_guest(UINT32_MAX));
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_true(vsock_peer_is_guest(pair[0])); /* the stand-in */
+    close(pair[0]);
+    close(pair[1]);
+    int nobody = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (nobody >= 0)
+        assert_false(vsock_peer_is_guest(nobody)); /* of vsock, and gone */
+    assert_false(vsock_peer_is_guest(-1));
+    if (nobody >= 0)
+        close(nobody);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_listen_twice),
         cmocka_unit_test(test_parent_to_guest),
         cmocka_unit_test(test_read_deadline),
+        cmocka_unit_test(test_who_is_a_guest),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
