@@ -62,7 +62,8 @@ static bool add_chains(
         if (c->state_port == 0 || !is_chosen(o, c->id))
             continue;
         n++;
-        if (!persist_open(p, default_file(c, path), c->id, err))
+        if (persist_open_chain(p, default_file(c, path), config_path(o->config), c, err) !=
+            PERSIST_OPEN)
             return false;
         if (o->ports.n == 0 && is_new_port(config, i) && !listen_on(p, o, c->state_port, err))
             return false;
@@ -92,7 +93,7 @@ static bool add_all(struct persist *p, const struct options *o, struct err *err)
         return false;
     for (size_t i = 0; i < o->files.n; i++) {
         const char *chain_id = i < o->chains.n ? o->chains.list[i].text : NULL;
-        if (!persist_open(p, o->files.list[i].text, chain_id, err))
+        if (persist_open(p, o->files.list[i].text, chain_id, err) != PERSIST_OPEN)
             return false;
     }
     for (size_t i = 0; i < o->ports.n; i++) {

@@ -112,7 +112,8 @@ static int show_one(const struct state_target *t, void *ctx)
     long holder = ok ? journal_lock_holder(fd) : 0;
     bool is_held = ok && journal_holder_words(words, fd);
     fd_close(&fd);
-    if (!ok || !journal_view_check(&view, t->path, chain_if_given(t), key_if_given(t), &err))
+    if (!ok ||
+        !journal_view_check(&view, t->path, t->named, chain_if_given(t), key_if_given(t), &err))
         return command_failed("%s", err.text);
     if (*(bool *)ctx)
         state_show_json(t->path, &view, holder);
@@ -189,7 +190,7 @@ static bool import_over(
 {
     struct journal_view view;
     return open_locked(fd, &view, t, err) &&
-           journal_view_check(&view, t->path, t->chain_id, &t->key, err) &&
+           journal_view_check(&view, t->path, t->named, t->chain_id, &t->key, err) &&
            (view.is_intact || err_set(err,
                                   "a slot of the state file %s is damaged; mend it first with "
                                   "`tmkms state repair %s`",
@@ -261,9 +262,10 @@ static int export_one(const struct state_target *t, void *ctx)
     struct journal_view view;
     struct err err;
     int fd = -1;
-    bool ok = open_locked(&fd, &view, t, &err) &&
-              journal_view_check(&view, t->path, chain_if_given(t), key_if_given(t), &err) &&
-              check_export(&view, t, *format, &err);
+    bool ok =
+        open_locked(&fd, &view, t, &err) &&
+        journal_view_check(&view, t->path, t->named, chain_if_given(t), key_if_given(t), &err) &&
+        check_export(&view, t, *format, &err);
     fd_close(&fd);
     if (!ok)
         return command_failed("%s", err.text);
@@ -342,7 +344,7 @@ static bool may_repair(
         return true;
     struct journal_view judged = *view;
     judged.size = JOURNAL_SIZE; /* a wrong size is what we mend */
-    return journal_view_check(&judged, t->path, chain_if_given(t), key_if_given(t), err);
+    return journal_view_check(&judged, t->path, t->named, chain_if_given(t), key_if_given(t), err);
 }
 
 static bool write_repair(int fd, const struct state_target *t, const struct journal_view *view,

@@ -106,8 +106,10 @@ static void check_view(const struct flight *f, struct preflight_chain *ret,
     const struct config_chain *c, const struct journal_view *view)
 {
     struct err err;
+    char named[JOURNAL_NAMED_MAX];
     const struct public_key *key = ret->key.type != 0 ? &ret->key : NULL;
-    if (!journal_view_check(view, c->state_file, c->id, key, &err)) {
+    snprintf(named, sizeof named, "-c %.400s --chain %s", f->file, c->id);
+    if (!journal_view_check(view, c->state_file, named, c->id, key, &err)) {
         TELL(f, false, "chain", c->id, "state_file", "%s", err.text);
         return;
     }

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 
 static const char lock_name[] = "lock", record_name[] = "record.json";
+static const char supervisor_name[] = "SupervisorProcessID";
 
 enum { RECORD_MAX = 16384, TRIES = 16 };
 
@@ -98,6 +99,43 @@ pid_t kept_keeper(const char *name)
     return fd >= 0 ? owner_of(fd) : 0;
 }
 
+static json_t *read_record(const char *folder)
+{
+    char path[MACHINE_PATH_MAX + 16], text[RECORD_MAX];
+    size_t n;
+    snprintf(path, sizeof path, "%s/%s", folder, record_name);
+    int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    json_t *record = fd >= 0 && fd_read_all(fd, text, sizeof text, &n, NULL)
+                         ? json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL)
+                         : NULL;
+    if (record != NULL && !json_is_object(record)) {
+        json_decref(record);
+        record = NULL;
+    }
+    return record;
+}
+
+/* An enclave of a supervisor would be started again by it. */
+static void name_owner(const char *folder, const char *name, pid_t owner, struct err *err)
+{
+    json_t *record = read_record(folder);
+    bool is_his = json_integer_value(json_object_get(record, "ProcessID")) == owner;
+    long supervisor =
+        is_his ? (long)json_integer_value(json_object_get(record, supervisor_name)) : 0;
+    json_decref(record);
+    if (supervisor > 0)
+        err_set(err,
+            "the enclave %s runs already, kept by `tmkms nitro run` (process %ld); stop that one "
+            "(`systemctl stop tmkms-nitro` or `kill %ld`), or give this one another name in "
+            "[enclave]",
+            name, supervisor, supervisor);
+    else
+        err_set(err,
+            "the enclave %s runs already, kept by process %ld; `tmkms nitro terminate-enclave "
+            "--enclave-name %s` ends it",
+            name, (long)owner, name);
+}
+
 enum lock_try { LOCK_TAKEN, LOCK_AGAIN, LOCK_FAILED };
 
 /* Who had the lock removes the file before giving it back: then what was locked is no longer there, and the next try
@@ -118,10 +156,7 @@ static enum lock_try try_lock(struct kept *k, const char *name, struct err *err)
     if (fcntl(fd, F_SETLK, &whole) != 0) {
         pid_t owner = owner_of(fd);
         close(fd);
-        err_set(err,
-            "an enclave with the name %s runs already, kept by process %ld; `tmkms nitro "
-            "terminate-enclave --enclave-name %s` ends it",
-            name, (long)owner, name);
+        name_owner(k->folder, name, owner, err);
         return owner == 0 ? LOCK_AGAIN : LOCK_FAILED;
     }
     if (fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
@@ -196,6 +231,8 @@ static json_t *to_json(const struct machine_options *o, const struct machine_pla
         const char *name, *text;
     } more[] = {{"EifPath", o->eif}, {"VsockUds", place->uds}, {"ConsoleFile", place->console},
         {"Reason", reason}};
+    if (record != NULL && o->is_detached == 0)
+        json_object_set_new(record, supervisor_name, json_integer((json_int_t)getppid()));
     for (size_t i = 0; record != NULL && i < sizeof more / sizeof more[0]; i++)
         if (more[i].text != NULL && more[i].text[0] != '\0')
             json_object_set_new(record, more[i].name, json_string(more[i].text));
@@ -218,22 +255,6 @@ bool kept_write(const struct kept *k, const struct machine_options *o,
 }
 
 /* ---- for who only looks ---- */
-
-static json_t *read_record(const char *folder)
-{
-    char path[MACHINE_PATH_MAX + 16], text[RECORD_MAX];
-    size_t n;
-    snprintf(path, sizeof path, "%s/%s", folder, record_name);
-    int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    json_t *record = fd >= 0 && fd_read_all(fd, text, sizeof text, &n, NULL)
-                         ? json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL)
-                         : NULL;
-    if (record != NULL && !json_is_object(record)) {
-        json_decref(record);
-        record = NULL;
-    }
-    return record;
-}
 
 bool kept_list(struct kept_seen ret[KEPT_MAX], size_t *ret_n, struct err *err)
 {

@@ -45,8 +45,9 @@ bool kept_write(const struct kept *k, const struct machine_options *o,
 struct kept_seen {
     char name[MACHINE_NAME_MAX];
     pid_t keeper; /* 0: dead */
-    json_t *
-        record; /* NULL: none yet; keys of nitro-cli, and State, Kind, EifPath, VsockUds, ConsoleFile, Reason */
+    /* NULL: none yet; keys of nitro-cli, and State, Kind, EifPath, VsockUds, ConsoleFile, Reason; SupervisorProcessID
+     * where `nitro run` has it. */
+    json_t *record;
 };
 
 /* kept_list: each enclave in the run folder; no folder is an empty list. The records are the caller's (json_decref). */

@@ -395,34 +395,28 @@ void persist_set_cid(struct persist *p, uint32_t cid)
     p->cid = cid;
 }
 
+/* What a state file must be, and how the `state` commands find it. */
+struct wanted {
+    const char *path, *chain_id;
+    const struct public_key *key; /* NULL: any */
+    char named[JOURNAL_NAMED_MAX];
+};
+
 /* Whose file it is, stands in the file. */
-static bool look(
-    const char *path, int fd, const char *chain_id, struct record *ret, struct err *err)
+static bool look(const struct wanted *w, int fd, struct record *ret, struct err *err)
 {
     struct journal_view view;
-    if (!journal_view(&view, fd, path, &state_io_system, err) ||
-        !journal_view_check(&view, path, chain_id, NULL, err))
+    if (!journal_view(&view, fd, w->path, &state_io_system, err) ||
+        !journal_view_check(&view, w->path, w->named, w->chain_id, w->key, err))
         return false;
     *ret = view.slot[view.newest];
     return true;
 }
 
-bool persist_open(struct persist *p, const char *path, const char *chain_id, struct err *err)
+/* fd is taken over. */
+static bool add_chain(
+    struct persist *p, const char *path, const struct record *rec, int fd, struct err *err)
 {
-    struct record rec;
-    int fd;
-    if (p->chains_n == PERSIST_CHAINS_MAX)
-        return err_set(err, "more than %d state files", PERSIST_CHAINS_MAX);
-    if (!journal_open_file(&fd, path, NULL, err))
-        return false;
-    if (!look(path, fd, chain_id, &rec, err)) {
-        fd_close(&fd);
-        return false;
-    }
-    if (find(p, rec.chain_id) != NULL) {
-        fd_close(&fd);
-        return err_set(err, "%s is a second state file of chain %s", path, rec.chain_id);
-    }
     struct chain *c = &p->chains[p->chains_n];
     *c = (struct chain){.persist = p};
     c->probe_over = event_new(p->server->base, -1, 0, on_probe_over, c);
@@ -430,12 +424,67 @@ bool persist_open(struct persist *p, const char *path, const char *chain_id, str
         fd_close(&fd);
         return err_set(err, "out of memory");
     }
-    if (!journal_open(&c->journal, fd, path, rec.chain_id, &rec.key, NULL, err)) {
+    if (!journal_open(&c->journal, fd, path, rec->chain_id, &rec->key, NULL, err)) {
         event_free(c->probe_over);
         return false;
     }
     p->chains_n++;
     return true;
+}
+
+static enum persist_opened open_wanted(struct persist *p, const struct wanted *w, struct err *err)
+{
+    struct record rec;
+    int fd ATTR_CLEANUP(fd_close) = -1;
+    if (p->chains_n == PERSIST_CHAINS_MAX) {
+        err_set(err, "more than %d state files", PERSIST_CHAINS_MAX);
+        return PERSIST_WRONG;
+    }
+    if (!journal_open_file(&fd, w->path, w->named, err))
+        return PERSIST_WRONG;
+    /* Before it is judged: who has it may be writing. */
+    if (!journal_lock(fd, w->path, err))
+        return PERSIST_HELD;
+    if (!look(w, fd, &rec, err))
+        return PERSIST_WRONG;
+    if (find(p, rec.chain_id) != NULL) {
+        err_set(err, "%s is a second state file of chain %s", w->path, rec.chain_id);
+        return PERSIST_WRONG;
+    }
+    int given = fd;
+    fd = -1;
+    return add_chain(p, w->path, &rec, given, err) ? PERSIST_OPEN : PERSIST_WRONG;
+}
+
+/* Only the public key is known here: the other half is sealed. */
+static void name_by_hand(struct wanted *w)
+{
+    char hex[2 * PUBLIC_KEY_MAX + 1] = "PUBLIC_KEY";
+    if (w->key != NULL)
+        hex_upper(bytes_of(w->key->bytes, w->key->len), hex);
+    snprintf(w->named, sizeof w->named, "--state-file %.400s --chain %s --pubkey %s", w->path,
+        w->chain_id != NULL ? w->chain_id : "ID", hex);
+}
+
+enum persist_opened persist_open(
+    struct persist *p, const char *path, const char *chain_id, struct err *err)
+{
+    struct wanted w = {.path = path, .chain_id = chain_id};
+    name_by_hand(&w);
+    return open_wanted(p, &w, err);
+}
+
+enum persist_opened persist_open_chain(struct persist *p, const char *path, const char *config_file,
+    const struct config_chain *chain, struct err *err)
+{
+    bool has_key = chain->expected_key.type != 0;
+    struct wanted w = {
+        .path = path, .chain_id = chain->id, .key = has_key ? &chain->expected_key : NULL};
+    if (has_key && strcmp(path, chain->state_file) == 0)
+        snprintf(w.named, sizeof w.named, "-c %.400s --chain %s", config_file, chain->id);
+    else
+        name_by_hand(&w);
+    return open_wanted(p, &w, err);
 }
 
 bool persist_listen(struct persist *p, int listener, struct err *err)

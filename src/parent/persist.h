@@ -7,6 +7,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "config/config.h"
 #include "parent/server.h"
 
 enum { PERSIST_CHAINS_MAX = 256 };
@@ -17,9 +18,18 @@ struct persist;
 struct persist *persist_new(struct server *s, uint32_t cid, struct err *err);
 /* Another enclave took the place of the one before. */
 void persist_set_cid(struct persist *p, uint32_t cid);
-/* persist_open adds a state file. chain_id: the one that it must be of, NULL: any. */
-bool persist_open(
+
+enum persist_opened {
+    PERSIST_OPEN = 1,
+    PERSIST_HELD,  /* another process has it, which passes */
+    PERSIST_WRONG, /* it is missing, of another, or cannot be trusted: a person has to look */
+};
+/* persist_open adds a state file; err is set unless it is open. chain_id: the one that it must be of, NULL: any. */
+enum persist_opened persist_open(
     struct persist *p, const char *path, const char *chain_id, struct err *err) ATTR_MUST_USE;
+/* The same for a chain of the configuration config_file, whose public key it must be of. */
+enum persist_opened persist_open_chain(struct persist *p, const char *path, const char *config_file,
+    const struct config_chain *chain, struct err *err) ATTR_MUST_USE;
 /* Every chain is served on every listener; persist takes it over. */
 bool persist_listen(struct persist *p, int listener, struct err *err) ATTR_MUST_USE;
 void persist_free(struct persist *p); /* before the server stops */

@@ -31,7 +31,8 @@ struct run_options {
     bool is_verbose;
 };
 
-enum { RUN_EXIT_STATE = 3 }; /* a state file is missing, wrong, or cannot be written any more */
+/* A state file is missing, wrong, or cannot be written any more. One that another process has is EXIT_FAILURE. */
+enum { RUN_EXIT_STATE = 3 };
 
 /* run_supervise returns the exit code: 0 after SIGTERM or SIGINT, RUN_EXIT_STATE, else EXIT_FAILURE, where another try
  * may help. problems: what is wrong with the configuration, when nothing was even begun; all else is logged. */

@@ -84,7 +84,7 @@ struct run {
 
 /* ---- run_services.c: what the enclave connects to ---- */
 
-/* ret_is_state: it is a state file that is wrong. */
+/* ret_is_state: a state file is missing or wrong. One that another process has is not: that passes. */
 bool run_services_start(struct run *r, bool *ret_is_state, struct err *err) ATTR_MUST_USE;
 void run_services_stop(struct run *r);
 

@@ -9,13 +9,16 @@
 
 static const char log_name[] = "tmkms::run";
 
-static bool open_states(struct run *r, struct err *err)
+/* ret_is_state: one is missing or wrong, which does not pass by itself. */
+static bool open_states(struct run *r, bool *ret_is_state, struct err *err)
 {
     for (size_t i = 0; i < r->config.config.chains_n; i++) {
         char path[CONFIG_PATH_MAX];
         const struct config_chain *c = &r->config.config.chains[i];
         const char *file = run_config_state_file(r->options, c, path);
-        if (!persist_open(r->persist, file, c->id, err))
+        enum persist_opened opened = persist_open_chain(r->persist, file, r->config.file, c, err);
+        *ret_is_state = opened == PERSIST_WRONG;
+        if (opened != PERSIST_OPEN)
             return false;
         log_line(LOG_INFO, log_name, "[%s] the state is in %s", c->id, file);
     }
@@ -51,8 +54,7 @@ bool run_services_start(struct run *r, bool *ret_is_state, struct err *err)
         return false;
     logs_set_prefix(r->logs, "enclave: ");
     /* Before any port: who else serves this state holds its lock. */
-    *ret_is_state = !open_states(r, err);
-    if (*ret_is_state)
+    if (!open_states(r, ret_is_state, err))
         return false;
     for (size_t i = 0; i < r->config.ports_n; i++)
         if (!open_port(r, &r->config.ports[i], err))

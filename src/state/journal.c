@@ -130,7 +130,7 @@ static bool open_record(struct journal *j, const char *path, const char *chain_i
 {
     struct journal_view view;
     if (!journal_lock_signer(j->fd, path, err) || !journal_view(&view, j->fd, path, j->io, err) ||
-        !journal_view_check(&view, path, chain_id, key, err))
+        !journal_view_check(&view, path, NULL, chain_id, key, err))
         return false;
     const struct record *newest = &view.slot[view.newest];
     if (!write_slot(j, newest, err) || !is_in_place(j, err))

@@ -71,9 +71,9 @@ bool journal_view(struct journal_view *ret, int fd, const char *path, const stru
     struct err *err) ATTR_MUST_USE;
 
 /* false, with the command that repairs it, when there is no record that counts, or it is not this
- * chain's and key's. chain_id and key may be NULL: any. */
-bool journal_view_check(const struct journal_view *view, const char *path, const char *chain_id,
-    const struct public_key *key, struct err *err) ATTR_MUST_USE;
+ * chain's and key's. named: as for journal_open_file. chain_id and key may be NULL: any. */
+bool journal_view_check(const struct journal_view *view, const char *path, const char *named,
+    const char *chain_id, const struct public_key *key, struct err *err) ATTR_MUST_USE;
 
 /* journal_lock takes the lock that a signer holds as long as it runs; closing fd gives it back. */
 bool journal_lock(int fd, const char *path, struct err *err) ATTR_MUST_USE;

@@ -220,11 +220,14 @@ static bool unreadable(
         path, what, named);
 }
 
-bool journal_view_check(const struct journal_view *view, const char *path, const char *chain_id,
-    const struct public_key *key, struct err *err)
+bool journal_view_check(const struct journal_view *view, const char *path, const char *named,
+    const char *chain_id, const struct public_key *key, struct err *err)
 {
-    char named[JOURNAL_NAMED_MAX];
-    journal_named(named, path, chain_id, key);
+    char by_hand[JOURNAL_NAMED_MAX];
+    if (named == NULL) {
+        journal_named(by_hand, path, chain_id, key);
+        named = by_hand;
+    }
     for (int i = 0; i < 2; i++) {
         if (view->form[i] == SLOT_OTHER_VERSION)
             return err_set(err,

@@ -272,7 +272,7 @@ static void a_cut_file_is_damage(void **state)
         close(fd);
         FAILS("is cut short", "show", TARGET);
         assert_contains(r.err,
-            "`tmkms state repair --state-file s.json --chain c-1 --pubkey " PUBKEY_UPPER
+            "`tmkms state repair --state-file s.json --chain c-1 --pubkey " PUBKEY
             " --height H`");
         assert_contains(r.err, "at least two above the latest committed height");
         DONE("repair", TARGET, "--height", "50");

@@ -13,6 +13,7 @@ from pathlib import Path
 from e2e_chain import node_for
 from e2e_node import Asker
 from e2e_rig import CHAIN, NODE_PORT, Failure, chains, run, wait_until
+from chain import Key
 from run_rig import SIGN_SECONDS, STOP_SECONDS, RunRig, is_alive, running_rig
 
 BLOCKS, CHAIN_SECONDS = 15, 60
@@ -77,14 +78,25 @@ def killed(workspace):
 
 
 def second_run(workspace):
-    """Another one on the same state is refused before it touches the enclave of the first."""
+    """Another one is refused before it touches the enclave of the first, by the state or by the name; the first is named."""
     rig, node = running_rig(workspace)
     other = rig.make_run("--simulate", name="second")
     other.start()
     code = other.popen.wait(STOP_SECONDS)
     said = other.log_text()
-    if code != EXIT_STATE or str(rig.state_file) not in said or "another process" not in said:
-        raise Failure(f"the second ended with {code} and said: {said}")
+    words = f"the state file {rig.state_file} is in use by process {rig.run.popen.pid} "
+    if code != 1 or words not in said:
+        raise Failure(f"the second ended with {code} and does not say {words!r}: {said}")
+    # With the name of the first, and another state.
+    rig.state_file = rig.folder / "another.json"
+    rig.init_state(rig.key)
+    third = rig.make_run("--simulate", "-s", rig.state_file, "--vsock-uds", rig.folder / "third", name="third")
+    third.start()
+    words = f"the enclave tmkms runs already, kept by `tmkms nitro run` (process {rig.run.popen.pid})"
+    wait_until(f"the words {words!r}", STOP_SECONDS, lambda: words in third.log_text(), [third])
+    if "terminate-enclave" in third.log_text():
+        raise Failure(f"it would only be started again: {third.log_text()}")
+    third.stop(signal.SIGTERM, STOP_SECONDS)
     node.wait_more(SIGN_SECONDS, 3)
     rig.stop_run()
     return f"{node.finish().count} signatures by the first"
@@ -132,12 +144,18 @@ def wrong(workspace):
     case(1, "there is no nitro-cli here, and /dev/nitro_enclaves cannot be opened", "--eif", rig.folder / "file", env=empty)
     case(1, "is no folder", env={"TMKMS_RUN_DIR": str(rig.folder / "file")})
     rig.state_file.unlink()
-    case(EXIT_STATE, "tmkms state init")
+    named = f"-c {rig.config} --chain {CHAIN}"
+    case(EXIT_STATE, f"`tmkms state init {named}`")
+    rig.state_file.touch()
+    case(EXIT_STATE, f"is empty: what was signed is not known; `tmkms state repair {named} --height H`")
     rig.state_file.write_bytes(b"x" * len(state))
-    case(EXIT_STATE, str(rig.state_file))
+    case(EXIT_STATE, f"`tmkms state repair {named} --height H`")
     rig.state_file.unlink()
     rig.init_state(rig.key, "other-chain")
     case(EXIT_STATE, "other-chain")
+    rig.state_file.unlink()
+    rig.init_state(Key(rig.folder / "other.key"))
+    case(EXIT_STATE, "belongs to the public key")
     rig.state_file.write_bytes(state)
     rig.config.unlink()
     refused(rig, 1, "tmkms.toml", "--simulate")

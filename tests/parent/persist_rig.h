@@ -48,7 +48,7 @@ static inline int rig_persist_main(struct rig *r, int ready)
     if (!server_start(&s, &err))
         return 10;
     struct persist *p = persist_new(&s, 0, &err);
-    if (!persist_open(p, r->file, NULL, &err) ||
+    if (persist_open(p, r->file, NULL, &err) != PERSIST_OPEN ||
         !persist_listen(p, vsock_listen_parent(&r->vsock, RIG_PORT, &err), &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 11;

@@ -71,7 +71,7 @@ static void an_enclave_runs_until_it_is_terminated(void **state)
     json_decref(printed());
     RUN(&r, "nitro", "run-enclave", "--simulate");
     assert_int_equal(r.exit_code, 1);
-    assert_contains(r.err, "an enclave with the name tmkms runs already");
+    assert_contains(r.err, "the enclave tmkms runs already, kept by process");
 
     RUN(&r, "nitro", "describe-enclaves");
     json_t *all = printed();

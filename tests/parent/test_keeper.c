@@ -103,7 +103,7 @@ static void a_killed_keeper_leaves_no_process(void **state)
 static void a_name_is_given_once(void **state)
 {
     (void)state;
-    char number[32];
+    char owner[64];
     struct keeper_rig first = rig_spawn(), second = rig_spawn();
     struct machine_options o = rig_options(MACHINE_SIMULATED, "twice");
     rig_ask(&first, &o);
@@ -111,9 +111,9 @@ static void a_name_is_given_once(void **state)
     rig_ask(&second, &o);
     struct keeper_message msg = rig_hear(&second, START_S);
     assert_int_equal(msg.kind, KEEPER_FAILED);
-    snprintf(number, sizeof number, "process %d", first.pid);
-    assert_contains(msg.u.text, number);
-    assert_contains(msg.u.text, "terminate-enclave --enclave-name twice");
+    snprintf(owner, sizeof owner, "kept by `tmkms nitro run` (process %d)", (int)getpid());
+    assert_contains(msg.u.text, owner);
+    assert_null(strstr(msg.u.text, "terminate-enclave"));
     assert_true(rig_has_ended(second.pid, 2000));
     rig_close(&second);
     rig_ping(place.uds, "waiting"); /* the first is not touched */

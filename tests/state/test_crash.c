@@ -338,7 +338,7 @@ static void a_replacement_is_whole_or_absent(void **state)
             for (long n = 0; sim_disk_power_loss(&after, n); n++) {
                 assert_true(journal_view(&view, -1, "state", &io_after, &err));
                 assert_true(
-                    journal_view_check(&view, "state", chain_id, signing_key_public(key), &err));
+                    journal_view_check(&view, "state", NULL, chain_id, signing_key_public(key), &err));
                 int64_t height = view.slot[view.newest].mark.floor;
                 assert_true(height == 90 || (height == 70 && !ok));
                 *(height == 90 ? &new_counts : &old_counts) += 1;
