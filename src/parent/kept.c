@@ -10,53 +10,16 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "parent/run_folder.h"
 
 static const char lock_name[] = "lock", record_name[] = "record.json";
 static const char supervisor_name[] = "SupervisorProcessID";
 
 enum { RECORD_MAX = 16384, TRIES = 16 };
 
-const struct kept KEPT_NONE = {.lock = -1};
+const struct kept KEPT_NONE = {.run = -1, .dir = -1, .lock = -1};
 
 /* ---- folders ---- */
-
-static bool run_folder(char ret[MACHINE_PATH_MAX], struct err *err)
-{
-    const char *given = getenv("TMKMS_RUN_DIR"), *xdg = getenv("XDG_RUNTIME_DIR");
-    int n;
-    if (given != NULL && given[0] != '\0')
-        n = snprintf(ret, MACHINE_PATH_MAX, "%s", given);
-    else if (geteuid() == 0)
-        n = snprintf(ret, MACHINE_PATH_MAX, "/run/tmkms");
-    else if (xdg != NULL && xdg[0] != '\0')
-        n = snprintf(ret, MACHINE_PATH_MAX, "%s/tmkms", xdg);
-    else
-        return err_set(
-            err, "no folder for what runs: set TMKMS_RUN_DIR to one that this user may write to");
-    if (n >= MACHINE_PATH_MAX)
-        return err_set(err, "the run folder %.80s... is too long", ret);
-    return ret[0] == '/' || err_set(err, "the run folder %s is not an absolute path", ret);
-}
-
-static bool make_folder(const char *path, mode_t mode, struct err *err)
-{
-    struct stat st;
-    if (mkdir(path, mode) == 0)
-        return true;
-    if (errno != EEXIST)
-        return err_errno(
-            err, "cannot make the folder %s ($TMKMS_RUN_DIR can name another place)", path);
-    return (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) || err_set(err, "%s is no folder", path);
-}
-
-static bool folder_of(const char *name, char ret[MACHINE_PATH_MAX], struct err *err)
-{
-    char run[MACHINE_PATH_MAX];
-    if (!run_folder(run, err))
-        return false;
-    int n = snprintf(ret, MACHINE_PATH_MAX, "%s/%s", run, name);
-    return n < MACHINE_PATH_MAX || err_set(err, "the run folder %s is too long", run);
-}
 
 bool kept_path(const struct kept *k, const char *name, char *ret, size_t cap, struct err *err)
 {
@@ -68,43 +31,59 @@ bool kept_path(const struct kept *k, const char *name, char *ret, size_t cap, st
                                              k->folder, name, cap - 1);
 }
 
-/* All files but the lock. */
-static void empty(const char *folder)
+/* To walk through it; the descriptor stays the caller's. */
+static DIR *walk(int folder)
 {
-    DIR *d = opendir(folder);
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (d == NULL)
+        fd_close(&fd);
+    return d;
+}
+
+/* All files but the lock. */
+static void empty(int folder)
+{
+    DIR *d = walk(folder);
     if (d == NULL)
         return;
     for (struct dirent *e; (e = readdir(d)) != NULL;)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
             strcmp(e->d_name, lock_name) != 0)
-            unlinkat(dirfd(d), e->d_name, 0);
+            unlinkat(folder, e->d_name, 0);
     closedir(d);
 }
 
 /* ---- the lock ---- */
 
-static pid_t owner_of(int fd)
+static pid_t owner_of(int lock)
 {
     struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    return fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK ? l.l_pid : 0;
+    return fcntl(lock, F_GETLK, &l) == 0 && l.l_type != F_UNLCK ? l.l_pid : 0;
+}
+
+static pid_t keeper_of(int folder)
+{
+    int fd ATTR_CLEANUP(fd_close) =
+        openat(folder, lock_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    return fd >= 0 ? owner_of(fd) : 0;
 }
 
 pid_t kept_keeper(const char *name)
 {
-    char folder[MACHINE_PATH_MAX], path[MACHINE_PATH_MAX + 8];
-    if (!folder_of(name, folder, NULL))
-        return 0;
-    snprintf(path, sizeof path, "%s/%s", folder, lock_name);
-    int fd ATTR_CLEANUP(fd_close) = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 ? owner_of(fd) : 0;
+    char path[MACHINE_PATH_MAX];
+    int run ATTR_CLEANUP(fd_close) = run_folder_open(RUN_FOLDER_LOOK, path, NULL);
+    int folder ATTR_CLEANUP(fd_close) =
+        run >= 0 ? run_folder_enter(run, name, RUN_FOLDER_LOOK, NULL) : -1;
+    return folder >= 0 ? keeper_of(folder) : 0;
 }
 
-static json_t *read_record(const char *folder)
+static json_t *read_record(int folder)
 {
-    char path[MACHINE_PATH_MAX + 16], text[RECORD_MAX];
+    char text[RECORD_MAX];
     size_t n;
-    snprintf(path, sizeof path, "%s/%s", folder, record_name);
-    int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd ATTR_CLEANUP(fd_close) =
+        openat(folder, record_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     json_t *record = fd >= 0 && fd_read_all(fd, text, sizeof text, &n, NULL)
                          ? json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL)
                          : NULL;
@@ -116,7 +95,7 @@ static json_t *read_record(const char *folder)
 }
 
 /* An enclave of a supervisor would be started again by it. */
-static void name_owner(const char *folder, const char *name, pid_t owner, struct err *err)
+static void name_owner(int folder, const char *name, pid_t owner, struct err *err)
 {
     json_t *record = read_record(folder);
     bool is_his = json_integer_value(json_object_get(record, "ProcessID")) == owner;
@@ -140,77 +119,94 @@ enum lock_try { LOCK_TAKEN, LOCK_AGAIN, LOCK_FAILED };
 
 /* Who had the lock removes the file before giving it back: then what was locked is no longer there, and the next try
  * finds a new one. */
-static enum lock_try try_lock(struct kept *k, const char *name, struct err *err)
+static enum lock_try try_lock(
+    struct kept *k, const char *name, enum run_folder_use use, struct err *err)
 {
-    char path[MACHINE_PATH_MAX + 8];
     struct stat ours, there;
-    snprintf(path, sizeof path, "%s/%s", k->folder, lock_name);
-    if (!make_folder(k->folder, 0700, err))
-        return LOCK_FAILED;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        err_errno(err, "cannot create %s", path);
+    fd_close(&k->dir);
+    k->dir = run_folder_enter(k->run, name, use, err);
+    if (k->dir < 0)
         return errno == ENOENT ? LOCK_AGAIN : LOCK_FAILED;
+    int fd =
+        openat(k->dir, lock_name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd < 0) {
+        bool is_gone = errno == ENOENT;
+        err_errno(err, "cannot create %s/%s", k->folder, lock_name);
+        return is_gone ? LOCK_AGAIN : LOCK_FAILED;
     }
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_SETLK, &whole) != 0) {
         pid_t owner = owner_of(fd);
         close(fd);
-        name_owner(k->folder, name, owner, err);
+        name_owner(k->dir, name, owner, err);
         return owner == 0 ? LOCK_AGAIN : LOCK_FAILED;
     }
-    if (fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_ino == there.st_ino &&
-        ours.st_dev == there.st_dev) {
+    if (fstat(fd, &ours) == 0 && fstatat(k->dir, lock_name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+        ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) {
         k->lock = fd;
         return LOCK_TAKEN;
     }
     close(fd);
-    err_set(err, "the lock %s changes all the time", path);
+    err_set(err, "the lock %s/%s changes all the time", k->folder, lock_name);
     return LOCK_AGAIN;
 }
 
 bool kept_run_folder(char ret[MACHINE_PATH_MAX], struct err *err)
 {
-    return run_folder(ret, err) && make_folder(ret, 0755, err);
+    int run ATTR_CLEANUP(fd_close) = run_folder_open(RUN_FOLDER_USE, ret, err);
+    return run >= 0;
 }
 
-bool kept_take(struct kept *ret, const char *name, struct err *err)
+static bool take(struct kept *ret, const char *name, enum run_folder_use use, struct err *err)
 {
     char run[MACHINE_PATH_MAX];
     struct kept k = KEPT_NONE;
+    k.run = run_folder_open(use, run, err);
+    if (k.run < 0)
+        return false;
     enum lock_try got = LOCK_AGAIN;
-    if (!kept_run_folder(run, err) || !folder_of(name, k.folder, err))
-        return false;
+    int n = snprintf(k.folder, sizeof k.folder, "%s/%s", run, name);
+    if (n >= (int)sizeof k.folder) {
+        err_set(err, "the run folder %s is too long", run);
+        got = LOCK_FAILED;
+    }
     for (int i = 0; i < TRIES && got == LOCK_AGAIN; i++)
-        got = try_lock(&k, name, err);
-    if (got != LOCK_TAKEN)
+        got = try_lock(&k, name, use, err);
+    if (got != LOCK_TAKEN) {
+        kept_leave(&k);
         return false;
-    empty(k.folder);
+    }
+    empty(k.dir);
     *ret = k;
     return true;
 }
 
+bool kept_take(struct kept *ret, const char *name, struct err *err)
+{
+    return take(ret, name, RUN_FOLDER_USE, err);
+}
+
 void kept_remove(struct kept *k)
 {
-    char path[MACHINE_PATH_MAX + 8];
     if (k->lock < 0)
         return;
-    empty(k->folder);
-    snprintf(path, sizeof path, "%s/%s", k->folder, lock_name);
-    unlink(path);
-    rmdir(k->folder);
+    empty(k->dir);
+    unlinkat(k->dir, lock_name, 0);
+    unlinkat(k->run, strrchr(k->folder, '/') + 1, AT_REMOVEDIR);
     kept_leave(k);
 }
 
 void kept_leave(struct kept *k)
 {
     fd_close(&k->lock);
+    fd_close(&k->dir);
+    fd_close(&k->run);
 }
 
 void kept_clean(const char *name)
 {
     struct kept k;
-    if (kept_take(&k, name, NULL))
+    if (take(&k, name, RUN_FOLDER_LOOK, NULL))
         kept_remove(&k);
 }
 
@@ -256,27 +252,31 @@ bool kept_write(const struct kept *k, const struct machine_options *o,
 
 /* ---- for who only looks ---- */
 
+static bool look_at(int run, const char *name, struct kept_seen *ret)
+{
+    if (name[0] == '.' || strlen(name) >= sizeof ret->name)
+        return false;
+    int folder ATTR_CLEANUP(fd_close) = run_folder_enter(run, name, RUN_FOLDER_LOOK, NULL);
+    if (folder < 0)
+        return false;
+    snprintf(ret->name, sizeof ret->name, "%s", name);
+    ret->keeper = keeper_of(folder);
+    ret->record = read_record(folder);
+    return ret->keeper != 0 || ret->record != NULL;
+}
+
 bool kept_list(struct kept_seen ret[KEPT_MAX], size_t *ret_n, struct err *err)
 {
-    char run[MACHINE_PATH_MAX], folder[MACHINE_PATH_MAX];
-    if (!run_folder(run, err))
+    char path[MACHINE_PATH_MAX];
+    int run ATTR_CLEANUP(fd_close) = run_folder_open(RUN_FOLDER_LOOK, path, err);
+    if (run < 0 && errno != ENOENT)
         return false;
     size_t n = 0;
-    DIR *d = opendir(run);
-    if (d == NULL && errno != ENOENT)
-        return err_errno(err, "cannot read the run folder %s", run);
-    for (struct dirent *e; d != NULL && n < KEPT_MAX && (e = readdir(d)) != NULL;) {
-        struct kept_seen *seen = &ret[n];
-        struct stat st;
-        if (e->d_name[0] == '.' || strlen(e->d_name) >= sizeof seen->name ||
-            !folder_of(e->d_name, folder, NULL) || lstat(folder, &st) != 0 || !S_ISDIR(st.st_mode))
-            continue;
-        snprintf(seen->name, sizeof seen->name, "%s", e->d_name);
-        seen->keeper = kept_keeper(seen->name);
-        seen->record = read_record(folder);
-        if (seen->keeper != 0 || seen->record != NULL)
-            n++;
-    }
+    DIR *d = run >= 0 ? walk(run) : NULL;
+    if (run >= 0 && d == NULL)
+        return err_errno(err, "cannot read the run folder %s", path);
+    for (struct dirent *e; d != NULL && n < KEPT_MAX && (e = readdir(d)) != NULL;)
+        n += look_at(run, e->d_name, &ret[n]);
     if (d != NULL)
         closedir(d);
     *ret_n = n;

@@ -1,7 +1,6 @@
-/* kept: what runs on this machine, in files. The run folder ($TMKMS_RUN_DIR; else /run/tmkms for root, or
- * $XDG_RUNTIME_DIR/tmkms) holds a folder for each enclave with its sockets, its console file, a record of what runs
- * (JSON, replaced at once) and a lock, which the keeper of the enclave has for as long as it lives: so nobody needs to
- * believe the record of a keeper that died. */
+/* kept: what runs on this machine, in files. The run folder (run_folder.h) holds a folder for each enclave with its
+ * sockets, its console file, a record of what runs (JSON, replaced at once) and a lock, which the keeper of the enclave
+ * has for as long as it lives: so nobody needs to believe the record of a keeper that died. */
 #ifndef TMKMS_PARENT_KEPT_H
 #define TMKMS_PARENT_KEPT_H
 
@@ -15,6 +14,7 @@
 
 struct kept {
     char folder[MACHINE_PATH_MAX]; /* of the enclave */
+    int run, dir;                  /* the run folder, and this one in it */
     int lock;                      /* -1: not ours */
 };
 
