@@ -36,15 +36,19 @@ static bool check_signature(const struct eif *given, const struct eif_pcrs *pcrs
     return true;
 }
 
-static void print_pcrs(const struct eif_pcrs *given, const struct eif_pcrs *built)
+/* True: all of them are the same. */
+static bool print_pcrs(const struct eif_pcrs *given, const struct eif_pcrs *built)
 {
     char hex[PCR_HEX_LEN + 1];
+    bool are_same = true;
     for (unsigned i = 0; i < 3; i++) {
         hex_lower(bytes_of(given->values[i], PCR_LEN), hex);
         bool is_same =
             bytes_equal(bytes_of(given->values[i], PCR_LEN), bytes_of(built->values[i], PCR_LEN));
         printf("PCR%u %s %s\n", i, hex, is_same ? "same" : "differs");
+        are_same = are_same && is_same;
     }
+    return are_same;
 }
 
 static int compare(const struct eif *given, const struct image_request *q)
@@ -54,9 +58,13 @@ static int compare(const struct eif *given, const struct image_request *q)
     struct err err;
     if (!eif_measure(given, &pcrs, &err) || !image_build(&built, q, &err))
         return command_failed("%s", err.text);
-    bool is_same = image_compare(given, &built.eif, say, NULL);
-    is_same = check_signature(given, &pcrs) && is_same;
-    print_pcrs(&pcrs, &built.pcrs);
+    bool is_built_so = image_compare(given, &built.eif, say, NULL);
+    bool is_same = check_signature(given, &pcrs) && is_built_so;
+    if (print_pcrs(&pcrs, &built.pcrs) && !is_built_so)
+        command_failed("PCR0, PCR1 and PCR2 are equal, and it is another image all the same: they "
+                       "are hashes of kernel, command line and ramdisk in one row, which do not "
+                       "say where one ends and the next begins. A key policy cannot tell the two "
+                       "apart; put no trust in where this file comes from");
     image_free(&built);
     return is_same && fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
 }
@@ -94,11 +102,13 @@ const char nitro_verify_build_help[] =
     "\n"
     "Usage: tmkms nitro verify-build [OPTIONS] FILE\n"
     "\n"
-    "Exits with 0 when PCR0, PCR1 and PCR2 of the image are those of one that is built from what\n"
-    "is here; otherwise says what differs: the kernel, the command line, which file of the "
-    "ramdisk,\n"
-    "a ramdisk too many. Name, version and other metadata may differ: they are not measured. The\n"
-    "signature of a signed image is checked.\n"
+    "Exits with 0 when kernel, command line and ramdisk of the image, and so PCR0, PCR1 and PCR2,\n"
+    "are those of one that is built from what is here; otherwise says what differs. Registers "
+    "alone\n"
+    "are no proof: they do not say where the kernel ends and the command line begins. Name, "
+    "version\n"
+    "and other metadata may differ: they are not measured. The signature of a signed image is\n"
+    "checked.\n"
     "\n"
     "Options:\n"
     "      --kernel FILE   As for build-enclave\n"

@@ -51,7 +51,8 @@ bool eif_read(
 uint32_t eif_crc(struct bytes file);
 
 /* PCR0 (kernel, command line, every ramdisk), PCR1 (kernel, command line, first ramdisk), PCR2 (the other ramdisks)
- * and, for a signed image, PCR8 (its certificate). */
+ * and, for a signed image, PCR8 (its certificate). AWS's form hashes the bytes in one row: two images whose sections
+ * end at other places have the same registers. */
 struct eif_pcrs {
     uint32_t present; /* bit i: PCR i */
     uint8_t values[9][PCR_LEN];

@@ -14,7 +14,8 @@
 #include "nitro/eif.h"
 #include "nitro/kernel.h"
 
-/* reboot=k ends an enclave at once; random.trust_cpu spares the wait for entropy, the NSM's is added to it. */
+/* No word of it may matter for safety: PCR0 does not say where the command line begins, so that words can be taken
+ * from its start. doc/image.md has each of them, and what holds without it. */
 #define IMAGE_CMDLINE "reboot=k panic=1 console=ttyS0 quiet random.trust_cpu=on"
 /* With this word on the command line tmkms-enclave runs in debug mode too, where every register is zero. */
 #define IMAGE_DEBUG_WORD "tmkms.debug=1"

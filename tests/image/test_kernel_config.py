@@ -85,6 +85,25 @@ class Fragment(unittest.TestCase):
             self.assertIn(line, self.lines)
 
 
+class KernelCommandLine(unittest.TestCase):
+    """Words can be taken from its start without a change of PCR0, so each one stands in doc/image.md with what holds
+    without it; where that is a line of the configuration, the line is there."""
+
+    header = (ROOT / "src/nitro/image.h").read_text()
+    document = (ROOT / "doc/image.md").read_text()
+
+    def test_each_word_is_in_the_document(self):
+        words = re.search(r'define IMAGE_CMDLINE "(.*)"', self.header).group(1).split()
+        self.assertGreater(len(words), 3)
+        section = self.document.split("### What PCR0 does not say\n")[1].split("\n## ")[0]
+        rows = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", section, re.M))
+        self.assertEqual(list(rows), words)
+        lines = [line for row in rows.values() for line in re.findall(r"`(CONFIG_[^`]+)`", row)]
+        self.assertGreater(len(lines), 0)
+        for line in lines:
+            self.assertIn(line, Fragment.lines)
+
+
 class CommandLine(unittest.TestCase):
     def test_usage(self):
         for arguments in ([], ["--check", "a"], ["--build", "x"], ["out", "--source"], ["out", "--sources", "x"]):
