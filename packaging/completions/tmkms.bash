@@ -27,10 +27,10 @@ _tmkms_nitro() {
     measure-config) words='--config' ;;
     kms-policy) words='--account --role --eif --pcr0 --pcr1 --pcr2 --pcr8 --instance --config --admin --debug' ;;
     build-enclave)
-        words='--kernel --init --cmdline --debug --name --version --metadata --signing-certificate --private-key --output-file'
+        words='--kernel --init --nsm-module --cmdline --debug --name --version --metadata --signing-certificate --private-key --output-file'
         ;;
     describe-eif) words='--eif-path' ;;
-    verify-build) words='--kernel --init --cmdline --debug' ;;
+    verify-build) words='--kernel --init --nsm-module --cmdline --debug' ;;
     sign-eif) words='--eif-path --signing-certificate --private-key' ;;
     pcr) words='--input --signing-certificate' ;;
     pcr3 | pcr4) ;;
@@ -66,7 +66,7 @@ _tmkms_values() {
     --type,* | -t,*) words='consensus account' ;;
     --networks,* | -n,*) words='cosmoshub irishub sentinelhub osmosis core' ;;
     -c,* | --config,* | --state-file,* | --key,* | -s,* | --statefile,* | -u,* | --uds,* | --eif,* | --root,* | \
-        --kms-root,* | -o,* | --output,* | --vsock-uds,* | --kernel,* | --init,* | --metadata,* | --output-file,* | \
+        --kms-root,* | -o,* | --output,* | --vsock-uds,* | --kernel,* | --init,* | --nsm-module,* | --metadata,* | --output-file,* | \
         --eif-path,* | --signing-certificate,* | --private-key,* | --input,*) ;; # files
     *) return 1 ;;
     esac

@@ -67,6 +67,7 @@ int nitro_build_enclave(const struct command *self, int argc, char **argv)
     const struct command_flag flags[] = {
         {0, "kernel", &q.kernel, NULL},
         {0, "init", &q.init, NULL},
+        {0, "nsm-module", &q.nsm_module, NULL},
         {0, "cmdline", &q.cmdline, NULL},
         {0, "name", &q.name, NULL},
         {0, "version", &q.version, NULL},
@@ -105,6 +106,8 @@ const char nitro_build_enclave_help[] =
     "image\n"
     "                       folder: $TMKMS_IMAGE_DIR, or ../lib/tmkms beside this program]\n"
     "      --init FILE      Program to run as init [default: tmkms-enclave of the image folder]\n"
+    "      --nsm-module FILE  The nsm.ko of a kernel that has the security module's driver as a\n"
+    "                       module, as AWS's own up to 6.6\n"
     "      --cmdline TEXT   Kernel command line, measured [default: " IMAGE_CMDLINE "]\n"
     "      --debug          Append '" IMAGE_DEBUG_WORD
     "': the image also runs in debug mode, where\n"

@@ -78,6 +78,7 @@ int nitro_verify_build(const struct command *self, int argc, char **argv)
     const struct command_flag flags[] = {
         {0, "kernel", &q.kernel, NULL},
         {0, "init", &q.init, NULL},
+        {0, "nsm-module", &q.nsm_module, NULL},
         {0, "cmdline", &q.cmdline, NULL},
         {0, "debug", NULL, &q.is_debug},
         {0},
@@ -113,6 +114,7 @@ const char nitro_verify_build_help[] =
     "Options:\n"
     "      --kernel FILE   As for build-enclave\n"
     "      --init FILE     As for build-enclave\n"
+    "      --nsm-module FILE  As for build-enclave\n"
     "      --cmdline TEXT  The command line that the image should have\n"
     "      --debug         It should be one for debug mode\n"
     "  -h, --help          Print help\n";

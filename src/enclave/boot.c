@@ -23,6 +23,7 @@
 #include "enclave/heartbeat.h"
 #include "enclave/last_words.h"
 #include "enclave/mounts.h"
+#include "enclave/nsm_module.h"
 #include "enclave/wall_clock.h"
 #include "enclave/watch.h"
 #include "monitor/child.h"
@@ -108,6 +109,12 @@ static bool check_pcr(int nsm, unsigned index, bool is_debug, struct err *err)
     log_line(LOG_WARN, log_name,
         "PCR%u is zero, which this image was built to take: for trials only", index);
     return true;
+}
+
+static bool load_nsm(struct boot *b, struct err *err)
+{
+    return !b->options->is_machine ||
+           nsm_module_start(b->options->root, nsm_module_load_into_kernel, err);
 }
 
 static bool check_nsm(struct boot *b, struct err *err)
@@ -196,6 +203,7 @@ static const struct step {
     {"reading the command line", 10, read_cmdline},
     {"opening the config port", 10, listen_for_configs},
     {"the heartbeat", 30, send_heartbeat},
+    {"loading the security module's driver", 30, load_nsm},
     {"asking the security module", 30, check_nsm},
     {"seeding the random generator", 30, start_entropy},
     {"setting the clock", 30, start_clock},

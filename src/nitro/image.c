@@ -95,17 +95,33 @@ static bool make_cmdline(
     return true;
 }
 
+static bool check_elf(struct bytes elf, bool is_aarch64, struct err *err)
+{
+    enum { HEADER_LEN = 64, MACHINE_AT = 18, X86_64 = 62, AARCH64 = 183 };
+    static const uint8_t elf64[] = {0x7f, 'E', 'L', 'F', 2, 1};
+    if (elf.n < HEADER_LEN || memcmp(elf.p, elf64, sizeof elf64) != 0)
+        return err_set(err, "it is no 64-bit program (ELF)");
+    if (elf.p[MACHINE_AT] != (is_aarch64 ? AARCH64 : X86_64) || elf.p[MACHINE_AT + 1] != 0)
+        return err_set(
+            err, "it is not for %s, as the kernel is", is_aarch64 ? "aarch64" : "x86-64");
+    return true;
+}
+
+static bool check_module(struct bytes module, bool is_aarch64, struct err *err)
+{
+    enum { KIND_AT = 16, RELOCATABLE = 1 };
+    if (!check_elf(module, is_aarch64, err))
+        return false;
+    return (module.p[KIND_AT] == RELOCATABLE && module.p[KIND_AT + 1] == 0) ||
+           err_set(err, "it is no kernel module (an uncompressed .ko)");
+}
+
 /* A static ELF program: the ramdisk has no loader and no libraries, and any other init is a kernel panic. */
 static bool check_init(struct bytes init, bool is_aarch64, struct err *err)
 {
-    enum { HEADER_LEN = 64, MACHINE_AT = 18, X86_64 = 62, AARCH64 = 183, ENTRIES_AT = 32 };
-    enum { ENTRY_SIZE_AT = 54, ENTRY_MIN = 56, INTERPRETER = 3 };
-    static const uint8_t elf64[] = {0x7f, 'E', 'L', 'F', 2, 1};
-    if (init.n < HEADER_LEN || memcmp(init.p, elf64, sizeof elf64) != 0)
-        return err_set(err, "it is no 64-bit program (ELF)");
-    if (init.p[MACHINE_AT] != (is_aarch64 ? AARCH64 : X86_64) || init.p[MACHINE_AT + 1] != 0)
-        return err_set(
-            err, "it is not for %s, as the kernel is", is_aarch64 ? "aarch64" : "x86-64");
+    enum { ENTRIES_AT = 32, ENTRY_SIZE_AT = 54, ENTRY_MIN = 56, INTERPRETER = 3 };
+    if (!check_elf(init, is_aarch64, err))
+        return false;
     struct reader at = reader_of(bytes_of(init.p + ENTRIES_AT, 8));
     uint64_t table = read_u64le(&at);
     size_t size = (size_t)init.p[ENTRY_SIZE_AT] | (size_t)init.p[ENTRY_SIZE_AT + 1] << 8;
@@ -120,16 +136,24 @@ static bool check_init(struct bytes init, bool is_aarch64, struct err *err)
     return true;
 }
 
-static bool make_ramdisk(struct bytes init, uint8_t **ret, size_t *ret_n, struct err *err)
+enum { RAMDISK_ENTRIES_MAX = 6 };
+
+/* An empty module: none. */
+static bool make_ramdisk(
+    struct bytes init, struct bytes module, uint8_t **ret, size_t *ret_n, struct err *err)
 {
-    const struct cpio_entry entries[] = {
+    struct cpio_entry entries[RAMDISK_ENTRIES_MAX] = {
         {.name = "dev", .mode = CPIO_DIRECTORY | 0755},
         {.name = "dev/console", .mode = CPIO_DEVICE | 0600, .device_major = 5, .device_minor = 1},
         {.name = "init", .mode = CPIO_FILE | 0755, .data = init},
-        {.name = "proc", .mode = CPIO_DIRECTORY | 0755},
-        {.name = "sys", .mode = CPIO_DIRECTORY | 0755},
     };
-    return cpio_write(entries, sizeof entries / sizeof entries[0], ret, ret_n, err);
+    size_t n = 3;
+    if (module.n > 0)
+        entries[n++] =
+            (struct cpio_entry){.name = IMAGE_NSM_MODULE, .mode = CPIO_FILE | 0600, .data = module};
+    entries[n++] = (struct cpio_entry){.name = "proc", .mode = CPIO_DIRECTORY | 0755};
+    entries[n++] = (struct cpio_entry){.name = "sys", .mode = CPIO_DIRECTORY | 0755};
+    return cpio_write(entries, n, ret, ret_n, err);
 }
 
 static bool read_custom(json_t **ret, const char *path, struct err *err)
@@ -186,7 +210,7 @@ static char *make_metadata(
 
 /* What an image is made from, until it is written. */
 struct parts {
-    struct eif_file kernel_file, init_file;
+    struct eif_file kernel_file, init_file, module_file;
     struct kernel kernel;
     char cmdline[IMAGE_CMDLINE_MAX + 1];
     char *metadata;
@@ -200,6 +224,7 @@ static void parts_free(struct parts *p)
     kernel_free(&p->kernel);
     eif_file_close(&p->kernel_file);
     eif_file_close(&p->init_file);
+    eif_file_close(&p->module_file);
     free(p->metadata);
     free(p->ramdisk);
 }
@@ -210,12 +235,15 @@ static bool open_parts(
     if (!find_part(q->kernel, "bzImage", image->kernel_path, err) ||
         !find_part(q->init, "tmkms-enclave", image->init_path, err) ||
         !eif_part_open(&p->kernel_file, image->kernel_path, err) ||
-        !eif_part_open(&p->init_file, image->init_path, err))
+        !eif_part_open(&p->init_file, image->init_path, err) ||
+        (q->nsm_module != NULL && !eif_part_open(&p->module_file, q->nsm_module, err)))
         return false;
     if (!kernel_of(&p->kernel, p->kernel_file.content, err))
         return err_prefix(err, "%s", image->kernel_path);
     if (!check_init(p->init_file.content, p->kernel.is_aarch64, err))
         return err_prefix(err, "%s", image->init_path);
+    if (q->nsm_module != NULL && !check_module(p->module_file.content, p->kernel.is_aarch64, err))
+        return err_prefix(err, "%s", q->nsm_module);
     memcpy(image->kernel_version, p->kernel.version, sizeof image->kernel_version);
     return true;
 }
@@ -224,7 +252,8 @@ static bool put_together(
     struct parts *p, struct image *image, const struct image_request *q, struct err *err)
 {
     if (!make_cmdline(p->cmdline, q, err) ||
-        !make_ramdisk(p->init_file.content, &p->ramdisk, &p->ramdisk_n, err))
+        !make_ramdisk(
+            p->init_file.content, p->module_file.content, &p->ramdisk, &p->ramdisk_n, err))
         return false;
     p->metadata = make_metadata(q, &p->kernel, err);
     if (p->metadata == NULL)

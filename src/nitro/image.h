@@ -20,6 +20,8 @@
 /* With this word on the command line tmkms-enclave runs in debug mode too, where every register is zero. */
 #define IMAGE_DEBUG_WORD "tmkms.debug=1"
 
+#define IMAGE_NSM_MODULE "nsm.ko" /* in the ramdisk's root */
+
 enum {
     /* An x86-64 kernel takes 2047, and the hypervisor appends its devices. */
     IMAGE_CMDLINE_MAX = 1536,
@@ -30,8 +32,9 @@ enum {
 struct image_request {
     /* Files; by default `bzImage` and `tmkms-enclave` of the image folder. */
     const char *kernel, *init;
-    const char *cmdline; /* by default IMAGE_CMDLINE */
-    bool is_debug;       /* IMAGE_DEBUG_WORD is appended */
+    const char *nsm_module; /* NULL: the kernel has the driver of the security module built in */
+    const char *cmdline;    /* by default IMAGE_CMDLINE */
+    bool is_debug;          /* IMAGE_DEBUG_WORD is appended */
     /* Metadata: name, version, a JSON file of the user's, the time of the build. */
     const char *name, *version, *metadata;
     int64_t build_time_s;

@@ -25,6 +25,7 @@
 #include "enclave/heartbeat.h"
 #include "enclave/last_words.h"
 #include "enclave/machine_file.h"
+#include "enclave/nsm_module.h"
 #include "enclave/wall_clock.h"
 #include "enclave/watch.h"
 #include "nitro/nsm.h"
@@ -77,6 +78,49 @@ static void put_file(const char *path, const char *content)
     assert_non_null(f);
     fputs(content, f);
     fclose(f);
+}
+
+/* ---- the driver of the security module ---- */
+
+static int loads, load_errno;
+
+static int fake_load(int fd)
+{
+    char text[16] = "";
+    assert_int_equal(read(fd, text, sizeof text), 6);
+    assert_string_equal(text, "module");
+    loads++;
+    errno = load_errno;
+    return load_errno == 0 ? 0 : -1;
+}
+
+static bool module_is_there(void)
+{
+    int fd = machine_file_open(root, "/nsm.ko", O_RDONLY, NULL);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static void nsm_module(void **state)
+{
+    (void)state;
+    loads = load_errno = 0;
+    assert_true(nsm_module_start(root, fake_load, &err)); /* most kernels need none */
+    assert_int_equal(loads, 0);
+    put_file("/nsm.ko", "module");
+    assert_true(nsm_module_start(root, fake_load, &err));
+    assert_int_equal(loads, 1);
+    assert_false(module_is_there());
+    put_file("/nsm.ko", "module");
+    load_errno = EEXIST; /* the kernel has it built in after all */
+    assert_true(nsm_module_start(root, fake_load, &err));
+    put_file("/nsm.ko", "module");
+    load_errno = ENOEXEC;
+    assert_false(nsm_module_start(root, fake_load, &err));
+    assert_contains(err.text, "/nsm.ko");
+    assert_contains(err.text, "of this very kernel");
+    assert_int_equal(loads, 3);
 }
 
 /* ---- heartbeat ---- */
@@ -393,6 +437,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(steps_only_when_wrong, enter, leave),
         cmocka_unit_test_setup_teardown(clock_of_any_source, enter, leave),
         cmocka_unit_test_setup_teardown(clock_of_the_module, enter, leave),
+        cmocka_unit_test_setup_teardown(nsm_module, enter, leave),
         cmocka_unit_test_setup_teardown(watch_ends_what_hangs, enter, leave),
         cmocka_unit_test_setup_teardown(watch_leaves_what_goes_on, enter, leave),
         cmocka_unit_test_setup_teardown(last_words, enter, leave),

@@ -302,6 +302,31 @@ static void nothing_in_an_image_steers_the_terminal(void **state)
     free(changed);
 }
 
+static void with_a_kernel_module(void **state)
+{
+    (void)state;
+    char module[64];
+    path_of(module, "nsm.ko");
+    parts_save(module, parts_init(buf, 1, 0xdd)); /* no kind: neither a program nor a module */
+    BUILD("--output-file", eif, "--nsm-module", module);
+    assert_int_equal(done.exit_code, 1);
+    assert_contains(done.err, "nsm.ko: it is no kernel module");
+    parts_init(buf, 1, 0xdd);
+    buf[16] = 1; /* relocatable */
+    parts_save(module, bytes_of(buf, PARTS_INIT_LEN));
+    BUILD("--output-file", eif, "--nsm-module", module);
+    assert_int_equal(done.exit_code, 0);
+    VERIFY("--nsm-module", module, eif);
+    assert_int_equal(done.exit_code, 0);
+    VERIFY(eif);
+    assert_int_equal(done.exit_code, 1);
+    assert_contains(done.err, "nsm.ko");
+    BUILD("--output-file", eif);
+    VERIFY("--nsm-module", module, eif);
+    assert_int_equal(done.exit_code, 1);
+    assert_contains(done.err, "nsm.ko");
+}
+
 static void the_output_is_whole_or_absent(void **state)
 {
     (void)state;
@@ -395,6 +420,7 @@ int main(void)
         cmocka_unit_test_setup(verify_build, fresh),
         cmocka_unit_test_setup(equal_registers_are_no_proof, fresh),
         cmocka_unit_test_setup(nothing_in_an_image_steers_the_terminal, fresh),
+        cmocka_unit_test_setup(with_a_kernel_module, fresh),
         cmocka_unit_test_setup(the_output_is_whole_or_absent, fresh),
         cmocka_unit_test_setup(source_date_epoch, fresh),
         cmocka_unit_test_setup(pcr_of_a_file, fresh),
