@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "link/vsock.h"
 
 struct peer {
     struct logs *logs;
@@ -15,8 +16,7 @@ struct peer {
     struct event *readable;
     char line[LOG_LINE_MAX];
     size_t n;
-    uint64_t second; /* of the count below */
-    unsigned printed, dropped;
+    uint64_t heard_us; /* its last byte, or its begin */
     struct peer *next;
 };
 
@@ -25,6 +25,9 @@ struct logs {
     struct peer *peers;
     size_t peers_n;
     const char *prefix;
+    uint32_t cid;
+    uint64_t second; /* of the count below; one for all: connections cost a stranger nothing */
+    unsigned printed, dropped;
 };
 
 static void peer_free(struct peer *peer)
@@ -39,11 +42,11 @@ static void peer_free(struct peer *peer)
     free(peer);
 }
 
-static void say_dropped(struct peer *peer)
+static void say_dropped(struct logs *l)
 {
-    if (peer->dropped > 0)
-        log_line(LOG_WARN, "tmkms::logs", "%u lines of an enclave were dropped", peer->dropped);
-    peer->dropped = 0;
+    if (l->dropped > 0)
+        log_line(LOG_WARN, "tmkms::logs", "%u lines of an enclave were dropped", l->dropped);
+    l->dropped = 0;
 }
 
 static void forward(struct peer *peer)
@@ -61,16 +64,17 @@ static void forward(struct peer *peer)
 
 static void print_line(struct peer *peer)
 {
+    struct logs *l = peer->logs;
     uint64_t second = clock_monotonic_us() / 1000000;
-    if (second != peer->second) {
-        peer->second = second;
-        peer->printed = 0;
-        say_dropped(peer);
+    if (second != l->second) {
+        l->second = second;
+        l->printed = 0;
+        say_dropped(l);
     }
-    if (peer->n > 0 && peer->printed++ < LOGS_LINES_A_SECOND) {
+    if (peer->n > 0 && l->printed++ < LOGS_LINES_A_SECOND) {
         forward(peer);
     } else if (peer->n > 0) {
-        peer->dropped++;
+        l->dropped++;
     }
     peer->n = 0;
 }
@@ -94,18 +98,35 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got > 0) {
+        peer->heard_us = clock_monotonic_us();
         take(peer, buf, (size_t)got);
         return;
     }
     print_line(peer);
-    say_dropped(peer);
+    say_dropped(peer->logs);
     peer_free(peer);
+}
+
+/* Strangers that connect and say nothing cannot keep the enclave's own log out. */
+static void make_room(struct logs *l)
+{
+    struct peer *idlest = l->peers;
+    for (struct peer *p = l->peers; p != NULL; p = p->next)
+        if (p->heard_us <= idlest->heard_us) /* the newest come first */
+            idlest = p;
+    peer_free(idlest);
 }
 
 static void on_accepted(void *ctx, int fd)
 {
     struct logs *l = ctx;
-    struct peer *peer = l->peers_n < LOGS_PEERS_MAX ? calloc(1, sizeof *peer) : NULL;
+    if (l->cid != 0 && vsock_peer_cid(fd) != l->cid) {
+        fd_close(&fd);
+        return;
+    }
+    if (l->peers_n == LOGS_PEERS_MAX)
+        make_room(l);
+    struct peer *peer = calloc(1, sizeof *peer);
     if (peer != NULL)
         peer->readable = event_new(l->server->base, fd, EV_READ | EV_PERSIST, on_readable, peer);
     if (peer == NULL || peer->readable == NULL) {
@@ -115,6 +136,7 @@ static void on_accepted(void *ctx, int fd)
     }
     peer->logs = l;
     peer->fd = fd;
+    peer->heard_us = clock_monotonic_us();
     peer->next = l->peers;
     l->peers = peer;
     l->peers_n++;
@@ -134,6 +156,11 @@ struct logs *logs_new(struct server *s, struct err *err)
 void logs_set_prefix(struct logs *l, const char *prefix)
 {
     l->prefix = prefix;
+}
+
+void logs_set_cid(struct logs *l, uint32_t cid)
+{
+    l->cid = cid;
 }
 
 bool logs_listen(struct logs *l, int listener, struct err *err)

@@ -126,6 +126,8 @@ void run_on_runs(struct run *r, const struct machine_place *place)
     if (r->vsock.uds[0] == '\0')
         persist_set_cid(r->persist, r->cid);
     if (r->vsock.uds[0] == '\0')
+        logs_set_cid(r->logs, r->cid);
+    if (r->vsock.uds[0] == '\0')
         log_line(LOG_INFO, log_name, "the enclave %s runs with CID %" PRIu32, place->id, r->cid);
     else
         log_line(LOG_INFO, log_name, "the enclave %s runs behind %s; its console is in %s",

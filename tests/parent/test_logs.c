@@ -1,5 +1,6 @@
 /* The log of an enclave on the parent: lines, what is not printable, and too many of them. */
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -135,14 +136,9 @@ static void lines_are_printed_clean(void **state)
     assert_in_range(widest, LOG_LINE_MAX / 2, LOG_LINE_MAX);
 }
 
-static void a_flood_is_cut_and_counted(void **state)
+/* Nothing got lost, but little of it is shown. */
+static void must_be_cut(size_t lines)
 {
-    enum { LINES = 20000 };
-    (void)state;
-    int fd = dial();
-    for (int i = 0; i < LINES; i++)
-        say(fd, "flood\n", 6);
-    finish(fd);
     char *text = printed();
     size_t shown = 0, dropped = 0;
     char *rest = NULL;
@@ -154,8 +150,62 @@ static void a_flood_is_cut_and_counted(void **state)
         else if (count != NULL)
             dropped += strtoul(count + strlen("tmkms::logs: "), NULL, 10);
     }
-    assert_int_equal(shown + dropped, LINES);
-    assert_in_range(shown, LOGS_LINES_A_SECOND, LINES / 2);
+    assert_int_equal(shown + dropped, lines);
+    assert_in_range(shown, LOGS_LINES_A_SECOND, lines / 2);
+}
+
+static void a_flood_is_cut_and_counted(void **state)
+{
+    enum { LINES = 20000 };
+    (void)state;
+    int fd = dial();
+    for (int i = 0; i < LINES; i++)
+        say(fd, "flood\n", 6);
+    finish(fd);
+    must_be_cut(LINES);
+}
+
+/* Connections cost a stranger nothing: the limit is one for all of them. */
+static void a_flood_by_many_connections_is_cut(void **state)
+{
+    enum { CONNECTIONS = 200, LINES_OF_EACH = 100 };
+    static char lines[6 * LINES_OF_EACH + 1];
+    (void)state;
+    for (size_t i = 0; i < LINES_OF_EACH; i++)
+        memcpy(lines + 6 * i, "flood\n", 7);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        int fd = dial();
+        say(fd, lines, sizeof lines - 1);
+        finish(fd);
+    }
+    must_be_cut(CONNECTIONS * LINES_OF_EACH);
+}
+
+/* The enclave's own log finds room, whoever came before and says nothing. */
+static void silent_strangers_make_room(void **state)
+{
+    (void)state;
+    int strangers[2 * LOGS_PEERS_MAX];
+    int first = dial();
+    say(first, "hel", 3);
+    for (size_t i = 0; i < LOGS_PEERS_MAX - 1; i++)
+        strangers[i] = dial();
+    poll(NULL, 0, 20);
+    say(first, "lo\n", 3); /* is not the idlest now */
+    poll(NULL, 0, 20);
+    for (size_t i = LOGS_PEERS_MAX - 1; i < 2 * LOGS_PEERS_MAX - 2; i++)
+        strangers[i] = dial();
+    int last = dial();
+    say(first, "still here\n", 11);
+    say(last, "came in\n", 8);
+    finish(last);
+    finish(first);
+    for (size_t i = 0; i < 2 * LOGS_PEERS_MAX - 2; i++)
+        close(strangers[i]);
+    char *text = printed();
+    assert_non_null(strstr(text, "hello\n"));
+    assert_non_null(strstr(text, "still here\n"));
+    assert_non_null(strstr(text, "came in\n"));
 }
 
 int main(void)
@@ -163,6 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(lines_are_printed_clean, setup),
         cmocka_unit_test_setup(a_flood_is_cut_and_counted, setup),
+        cmocka_unit_test_setup(a_flood_by_many_connections_is_cut, setup),
+        cmocka_unit_test_setup(silent_strangers_make_room, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
