@@ -278,7 +278,13 @@ static void end_enclave(struct run *r)
         return;
     run_enter(r, PHASE_ENDING);
     run_enclave_end(r, false);
-    server_run(&r->server); /* until run_on_gone, or another SIGTERM */
+    server_run(&r->server);
+    /* Not run_on_gone ended that, but another SIGTERM, or a state file that fails still. The enclave must not outlive
+     * this process: run_enclave_tick sees to it that this ends. */
+    while (r->keeper.child.pid > 0) {
+        run_enclave_end(r, true);
+        server_run(&r->server);
+    }
 }
 
 static void begin(struct run *r)
@@ -312,10 +318,9 @@ static int serve(struct run *r)
     }
     begin(r);
     server_run(&r->server);
-    int code = r->exit_code;
     end_enclave(r);
     /* Only persist makes the server fail. */
-    return r->server.has_failed ? RUN_EXIT_STATE : code;
+    return r->server.has_failed ? RUN_EXIT_STATE : r->exit_code;
 }
 
 static int start(struct run *r)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "parent/run_impl.h"
 
@@ -82,6 +83,7 @@ static void take_message(struct run *r, const struct keeper_message *msg)
     struct run_keeper *k = &r->keeper;
     switch ((enum keeper_kind)msg->kind) {
     case KEEPER_RUNS:
+        k->end_by_us = 0;
         run_on_runs(r, &msg->u.place);
         return;
     case KEEPER_FAILED:
@@ -153,24 +155,30 @@ void run_enclave_end(struct run *r, bool at_once)
     struct run_keeper *k = &r->keeper;
     if (k->child.pid <= 0)
         return;
-    if (at_once && kind_of(r->options) != MACHINE_NITRO_CLI) {
+    if (at_once && kind_of(r->options) != MACHINE_NITRO_CLI)
         kill(k->child.pid, SIGKILL);
-    } else if (k->child.control >= 0) {
-        if (k->heard != NULL)
-            event_free(k->heard);
-        k->heard = NULL;
-        close(k->child.control);
-        k->child.control = -1;
-    }
+    if (k->child.control < 0) /* it was told before, and has its time since then */
+        return;
+    if (k->heard != NULL)
+        event_free(k->heard);
+    k->heard = NULL;
+    fd_close(&k->child.control);
     k->end_by_us = clock_monotonic_us() + KEEPER_STOP_US;
 }
 
 void run_enclave_tick(struct run *r, uint64_t now_us)
 {
     struct run_keeper *k = &r->keeper;
-    bool is_late = k->end_by_us != 0 && now_us > k->end_by_us;
-    if (k->child.pid > 0 && is_late && (r->phase == PHASE_STARTING || r->phase == PHASE_ENDING))
-        kill(k->child.pid, SIGKILL);
+    if (k->child.pid <= 0 || k->end_by_us == 0 || now_us <= k->end_by_us)
+        return;
+    if (r->is_stopping && kind_of(r->options) == MACHINE_NITRO_CLI) {
+        log_line(LOG_ERROR, log_name,
+            "the process that keeps the enclave does not end and is killed; the enclave may still "
+            "run: see `nitro-cli describe-enclaves`");
+        r->exit_code = EXIT_FAILURE;
+    }
+    kill(k->child.pid, SIGKILL);
+    k->end_by_us = 0;
 }
 
 /* Its last message may still wait. */
@@ -206,5 +214,5 @@ void run_enclave_stop(struct run *r)
 {
     forget(&r->keeper);
     if (r->keeper.child.pid > 0)
-        child_stop(&r->keeper.child, clock_monotonic_us());
+        child_stop(&r->keeper.child, clock_monotonic_us() + KEEPER_STOP_US);
 }

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from e2e_chain import node_for
 from e2e_node import Asker
-from e2e_rig import CHAIN, NODE_PORT, Failure, chains, run, wait_until
+from e2e_rig import CHAIN, NODE_PORT, Failure, wait_until
 from chain import Key
-from run_rig import SIGN_SECONDS, STOP_SECONDS, RunRig, is_alive, running_rig
+from run_rig import SIGN_SECONDS, STOP_SECONDS, RunRig, running_rig
 
 BLOCKS, CHAIN_SECONDS = 15, 60
 EXIT_STATE = 3
@@ -255,102 +255,6 @@ def notified(workspace):
     return f"{pings} pings in 3 s, {len(manager.lines)} lines"
 
 
-NITRO_CLI = """\
-#!/usr/bin/env python3
-# AWS's program as far as it is used: enclaves that live on by themselves, each a process with the software NSM.
-import json, os, pathlib, signal, subprocess, sys
-folder = pathlib.Path(os.environ["RIG"])
-listed, calls = folder / "enclaves.json", folder / "calls"
-enclaves = json.loads(listed.read_text()) if listed.exists() else []
-words = sys.argv[1:]
-with open(calls, "a") as f:
-    f.write(" ".join(words) + "\\n")
-if words[0] == "run-enclave":
-    if calls.read_text().count("run-enclave") < 3:
-        sys.exit("[ E27 ] Insufficient memory available. User provided `memory` is more than the available one.")
-    with open(folder / "enclave.log", "ab") as log:
-        process = subprocess.Popen([os.environ["TMKMS_SIM"], "nitro", "start"], stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=log, start_new_session=True, cwd="/")
-    about = {"EnclaveName": words[words.index("--enclave-name") + 1], "EnclaveID": f"i-0-enc{process.pid}",
-             "ProcessID": process.pid, "EnclaveCID": 16, "NumberOfCPUs": 2, "CPUIDs": [1, 3], "MemoryMiB": 64}
-    enclaves.append({**about, "State": "RUNNING"})
-    print(json.dumps(about))
-elif words[0] == "describe-enclaves":
-    print(json.dumps([e for e in enclaves if e["ProcessID"] == 1 or os.path.exists(f"/proc/{e['ProcessID']}")]))
-elif words[0] == "terminate-enclave":
-    ended = [e for e in enclaves if e["EnclaveID"] == words[2]]
-    for e in ended:
-        os.kill(e["ProcessID"], signal.SIGKILL)
-    enclaves = [e for e in enclaves if e not in ended]
-    print("{}")
-listed.write_text(json.dumps(enclaves))
-"""
-# Nobody may end this one: it is somebody else's.
-OTHER = {"EnclaveName": "other", "EnclaveID": "i-0-enc1", "ProcessID": 1, "EnclaveCID": 20, "State": "RUNNING"}
-
-
-def make_image(folder):
-    """Of the right form; nothing boots it."""
-    kernel = bytearray(8192)
-    kernel[0x1FE:0x206] = b"\x55\xaa\0\0HdrS"
-    (folder / "kernel").write_bytes(kernel)
-    run([chains.BINARY, "nitro", "build-enclave", "--kernel", folder / "kernel", "--init",
-         chains.BUILD / "image/tmkms-enclave", "--output-file", folder / "tmkms.eif"])
-
-
-def through_nitro_cli(workspace):
-    """AWS's tool: no room at first, which is waited for; an enclave that a killed supervisor and its killed
-    keeper left behind is ended by the next one, and no other."""
-    rig = RunRig(workspace)
-    rig.uds = rig.folder / "vsock"
-    rig.prepare()
-    make_image(rig.folder)
-    (rig.folder / "bin").mkdir()
-    tool, listed = rig.folder / "bin/nitro-cli", rig.folder / "enclaves.json"
-    tool.write_text(NITRO_CLI)
-    tool.chmod(0o755)
-    listed.write_text(json.dumps([OTHER]))
-    rig.run = rig.make_run("--eif", rig.folder / "tmkms.eif", env={
-        "PATH": f"{tool.parent}:{os.environ['PATH']}", "RIG": str(rig.folder), "TMKMS_VSOCK_UDS": str(rig.uds)})
-    node = Asker(rig.socket, CHAIN)
-
-    def enclave():
-        return [e["ProcessID"] for e in json.loads(listed.read_text()) if e["EnclaveName"] == "tmkms"][-1]
-
-    try:
-        rig.start_run().wait_ready()
-        rig.must_say_once("E27")
-        rig.must_say_once("tried again until there is room")
-        node.wait_more(SIGN_SECONDS, 3)
-        first = enclave()
-        os.kill(first, signal.SIGKILL)
-        rig.wait_ready(2)
-        node.wait_more(SIGN_SECONDS, 3)
-        second = enclave()
-        keeper = rig.pid_of("@keeper")
-        rig.run.popen.send_signal(signal.SIGSTOP)  # or it would start another keeper
-        os.kill(keeper, signal.SIGKILL)
-        rig.run.popen.kill()
-        rig.run.popen.wait()
-        if not is_alive(second):
-            raise Failure("the enclave ended with its keeper: then this tests nothing")
-        rig.start_run()
-        rig.wait_says("which an earlier run left behind")
-        rig.wait_ready(3)
-        node.wait_more(SIGN_SECONDS, 3)
-        if is_alive(second) or enclave() in (first, second):
-            raise Failure("the enclave of before lives on")
-        rig.run.stop(signal.SIGTERM, 20)
-        ended = {call.split()[2] for call in (rig.folder / "calls").read_text().splitlines() if call.startswith("terminate")}
-        if is_alive(enclave()) or len(ended) != 2 or OTHER["EnclaveID"] in ended:
-            raise Failure(f"ended were {ended}, listed are {listed.read_text()}")
-    finally:
-        for pid in re.findall(r'"ProcessID": (\d+)', listed.read_text()):
-            if int(pid) != 1 and is_alive(pid):
-                os.killpg(int(pid), signal.SIGKILL)
-    return f"{node.finish().count} signatures by three enclaves"
-
-
 SCENARIOS = [("no-start", no_start), ("chain", real_chain), ("run", one_command), ("seed-config", seed_config),
              ("run-killed", killed), ("second-run", second_run), ("wrong", wrong), ("state-lost", state_lost),
-             ("reload", reload), ("notify", notified), ("nitro-cli", through_nitro_cli)]
+             ("reload", reload), ("notify", notified)]
