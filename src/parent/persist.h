@@ -11,10 +11,11 @@
 #include "parent/server.h"
 
 enum { PERSIST_CHAINS_MAX = 256 };
+#define PERSIST_NOBODY UINT32_MAX /* VMADDR_CID_ANY, which is no peer's */
 
 struct persist;
 
-/* cid: the only enclave that may connect, 0: any. */
+/* cid: the only enclave that may connect, 0: any, PERSIST_NOBODY: none yet. */
 struct persist *persist_new(struct server *s, uint32_t cid, struct err *err);
 /* Another enclave took the place of the one before. */
 void persist_set_cid(struct persist *p, uint32_t cid);

@@ -18,10 +18,11 @@
 static const char log_name[] = "tmkms::run";
 
 enum {
-    STARTS_MAX = 5,          /* that fail in a row, before the service manager is asked for help */
-    LIVED_US = 10000000,     /* an enclave that was ready so long starts again without a wait */
-    RECOVERY_US = 120000000, /* so long the service manager believes that it comes back by itself */
+    STARTS_MAX = 5,      /* that fail in a row, before the service manager is asked for help */
+    LIVED_US = 10000000, /* an enclave that was ready so long starts again without a wait */
+    STUCK_US = 60000000, /* more than the longest wait and the keeper's end */
     TICK_US = 250000,
+    STOOD_STILL_US = 1000000,
 };
 
 /* ---- timers and phases ---- */
@@ -47,13 +48,12 @@ void run_enter(struct run *r, enum run_phase phase)
     };
     r->phase = phase;
     r->phase_since_us = clock_monotonic_us();
-    if (phase == PHASE_READY)
-        r->down_since_us = 0;
-    else if (r->down_since_us == 0)
-        r->down_since_us = r->phase_since_us;
+    if (phase == PHASE_READY && r->ready_since_us == 0)
+        r->ready_since_us = r->phase_since_us;
     if (phase == PHASE_READY)
         notify_ready(&r->notify, "%s", words[phase]);
-    else if (!r->is_stopping)
+    r->is_reloading &= phase != PHASE_READY;
+    if (phase != PHASE_READY && !r->is_stopping)
         notify_status(&r->notify, "%s", words[phase]);
 }
 
@@ -69,13 +69,14 @@ void run_forget_enclave(struct run *r)
     ping_stop(&r->ping);
     event_del(r->push_due);
     event_del(r->ping_due);
-    r->watch = (struct watch){0};
+    r->pulse = (struct pulse){0};
 }
 
 /* Another enclave begins to be watched, or the one that somebody else starts. */
-static void begin_watch(struct run *r)
+static void begin_pulse(struct run *r)
 {
-    r->watch = (struct watch){.since_us = clock_monotonic_us()};
+    r->pulse = (struct pulse){.since_us = clock_monotonic_us()};
+    r->hangs = false;
     backoff_reset(&r->push_backoff);
     run_due_in(r->ping_due, 0);
 }
@@ -123,8 +124,7 @@ static void on_start_due(evutil_socket_t fd, short what, void *arg)
 void run_on_runs(struct run *r, const struct machine_place *place)
 {
     r->cid = place->cid;
-    if (r->vsock.uds[0] == '\0')
-        persist_set_cid(r->persist, r->cid);
+    persist_set_cid(r->persist, run_state_cid(r));
     if (r->vsock.uds[0] == '\0')
         logs_set_cid(r->logs, r->cid);
     if (r->vsock.uds[0] == '\0')
@@ -133,15 +133,18 @@ void run_on_runs(struct run *r, const struct machine_place *place)
         log_line(LOG_INFO, log_name, "the enclave %s runs behind %s; its console is in %s",
             place->id, r->vsock.uds, place->console[0] != '\0' ? place->console : "no file");
     run_enter(r, PHASE_BOOTING);
-    begin_watch(r);
+    begin_pulse(r);
 }
 
 void run_on_gone(struct run *r, const char *why)
 {
     uint64_t now = clock_monotonic_us();
     enum run_phase was = r->phase;
-    bool lived = was == PHASE_READY && now - r->phase_since_us > LIVED_US;
+    bool lived = r->ready_since_us != 0 && now - r->ready_since_us > LIVED_US;
     run_forget_enclave(r);
+    r->ready_since_us = 0;
+    r->cid = 0;
+    persist_set_cid(r->persist, run_state_cid(r));
     if (r->is_stopping) {
         run_enter(r, PHASE_OFF);
         event_base_loopbreak(r->server.base);
@@ -164,10 +167,30 @@ void run_on_gone(struct run *r, const char *why)
 
 /* ---- the service manager, deadlines ---- */
 
-static bool is_well(const struct run *r, uint64_t now_us)
+bool run_is_stuck(const struct run *r, uint64_t now_us)
 {
-    bool answers = r->phase == PHASE_READY || r->phase == PHASE_ANSWERING;
-    return answers || (r->down_since_us != 0 && now_us - r->down_since_us < RECOVERY_US);
+    uint64_t in_us = now_us > r->phase_since_us ? now_us - r->phase_since_us : 0;
+    switch (r->phase) {
+    case PHASE_STARTING:
+        return in_us > r->keeper.start_us + STUCK_US;
+    case PHASE_BOOTING:
+        return r->options->how != RUN_ATTACH && in_us > r->limits->start_us + STUCK_US;
+    case PHASE_OFF:
+    case PHASE_ENDING:
+        return in_us > STUCK_US;
+    case PHASE_ANSWERING:
+    case PHASE_READY:
+        break;
+    }
+    return false;
+}
+
+static void leave_stuck(struct run *r)
+{
+    log_line(LOG_ERROR, log_name,
+        "nothing has happened for too long; this process ends, for the service manager to start it "
+        "again");
+    leave_loop(r, EXIT_FAILURE);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -176,13 +199,19 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct run *r = arg;
     uint64_t now = clock_monotonic_us();
+    /* Its answers may wait behind this very event: a disk that took its time, a process that was stopped. */
+    if (now - r->ticked_us > STOOD_STILL_US)
+        pulse_begin_again(&r->pulse, now);
+    r->ticked_us = now;
     run_push_tick(r, now);
     run_enclave_tick(r, now);
-    if (!r->is_stopping && watch_is_lost(&r->watch, r->limits, now))
-        run_lose_enclave(r, r->watch.has_answered ? "it does not answer"
-                                                  : "it has never answered since it was started");
-    if (is_well(r, now))
-        notify_watchdog(&r->notify);
+    if (!r->is_stopping && pulse_is_lost(&r->pulse, r->limits, now))
+        run_lose_enclave(r, r->hangs                ? "a process in it hangs"
+                            : r->pulse.has_answered ? "it does not answer"
+                                                    : "it has never answered since it was started");
+    if (!r->is_stopping && run_is_stuck(r, now))
+        leave_stuck(r);
+    notify_watchdog(&r->notify);
 }
 
 /* ---- signals ---- */
@@ -208,6 +237,14 @@ static void take_config(struct run *r, struct run_config *next)
         run_due_in(r->push_due, 0);
 }
 
+void run_reloaded(struct run *r)
+{
+    if (!r->is_reloading || r->phase != PHASE_READY)
+        return;
+    r->is_reloading = false;
+    notify_ready(&r->notify, "signing");
+}
+
 static void on_hup(evutil_socket_t signal, short what, void *arg)
 {
     (void)signal;
@@ -216,6 +253,7 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
     struct run *r = arg;
     struct problems problems = {0};
     notify_reloading(&r->notify);
+    r->is_reloading = true;
     next = RUN_CONFIG_NONE;
     bool ok = run_config_read(&next, r->options, &problems);
     for (size_t i = 0; i < problems.n; i++)
@@ -232,8 +270,8 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
     else
         take_config(r, &next);
     run_config_free(&next);
-    if (r->phase == PHASE_READY)
-        notify_ready(&r->notify, "signing");
+    if (!ok || difference != NULL)
+        run_reloaded(r);
 }
 
 /* ---- start and end ---- */
@@ -386,7 +424,7 @@ int run_supervise(const struct run_options *options, struct problems *problems)
         .cid = options->cid,
         .is_start_free = true,
         .notify = NOTIFY_NONE,
-        .limits = options->how == RUN_QEMU ? &WATCH_LIMITS_EMULATED : &WATCH_LIMITS,
+        .limits = options->how == RUN_QEMU ? &PULSE_LIMITS_EMULATED : &PULSE_LIMITS,
         .keeper.child = CHILD_NONE,
         .push = {.out = -1, .errors = -1},
         .ping = {.fd = -1, .done = run_on_answer, .ctx = &r}};

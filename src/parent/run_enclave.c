@@ -139,7 +139,8 @@ bool run_enclave_start(struct run *r, struct err *err)
     *k = (struct run_keeper){.child = CHILD_NONE};
     if (!fill_options(&o, r, err) || !keeper_spawn(&k->child, &o, err))
         return false;
-    k->end_by_us = clock_monotonic_us() + machine_start_us(&o) + KEEPER_STOP_US;
+    k->start_us = machine_start_us(&o);
+    k->end_by_us = clock_monotonic_us() + k->start_us + KEEPER_STOP_US;
     k->heard = event_new(r->server.base, k->child.control, EV_READ | EV_PERSIST, on_heard, r);
     k->logged = event_new(r->server.base, k->child.log, EV_READ | EV_PERSIST, on_logged, r);
     if (k->heard != NULL && k->logged != NULL && event_add(k->heard, NULL) == 0 &&

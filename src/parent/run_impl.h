@@ -31,6 +31,7 @@ enum run_phase {
 struct run_keeper {
     struct child child;
     struct event *heard, *logged; /* control and log socket */
+    uint64_t start_us;            /* so long a start may take */
     uint64_t end_by_us;           /* it is killed then; 0: it need not end */
     char last_words[KEEPER_TEXT_MAX];
     bool has_failed; /* KEEPER_FAILED was said */
@@ -69,17 +70,20 @@ struct run {
     bool is_start_free;     /* the next one waits for nothing */
     unsigned starts_failed; /* in a row */
     struct trouble start_trouble;
-    uint64_t down_since_us; /* nothing is signed; 0: ready */
+    uint64_t ready_since_us; /* 0: this one never was */
 
     struct run_push push;
     struct backoff push_backoff;
     bool is_pushed_again; /* the push under way follows a reload */
+    bool is_reloading;    /* the service manager waits for the end of that */
     struct trouble push_trouble;
     int64_t expires_s;
 
+    uint64_t ticked_us; /* when the loop turned last */
     struct ping ping;
-    struct watch watch;
-    const struct watch_limits *limits;
+    struct pulse pulse;
+    bool hangs; /* it answers, but one of its processes does not */
+    const struct pulse_limits *limits;
 };
 
 /* ---- run_services.c: what the enclave connects to ---- */
@@ -87,6 +91,8 @@ struct run {
 /* ret_is_state: a state file is missing or wrong. One that another process has is not: that passes. */
 bool run_services_start(struct run *r, bool *ret_is_state, struct err *err) ATTR_MUST_USE;
 void run_services_stop(struct run *r);
+/* Which enclave may write the state, in the words of persist_new. */
+uint32_t run_state_cid(const struct run *r);
 
 /* ---- run_enclave.c: the keeper ---- */
 
@@ -118,6 +124,11 @@ void run_lose_enclave(struct run *r, const char *why);
 /* ---- run.c: the phases ---- */
 
 void run_enter(struct run *r, enum run_phase phase);
+/* What SIGHUP asked for is done, or cannot be done now. */
+void run_reloaded(struct run *r);
+/* Is a phase overdue that ends by itself? A mistake of this program, from which another start helps. To wait for room,
+ * or for an enclave that somebody else starts, is none. */
+bool run_is_stuck(const struct run *r, uint64_t now_us);
 /* UINT64_MAX: never. */
 void run_due_in(struct event *timer, uint64_t us);
 /* No push and no ping for an enclave that ends. */

@@ -47,6 +47,12 @@ static enum ping_answer hear_hello(struct ping_talk *t, struct err *err)
     return PING_FAILED;
 }
 
+static bool is_silent(const json_t *answer, const char *who)
+{
+    const char *word = json_string_value(json_object_get(answer, who));
+    return word != NULL && strcmp(word, "silent") == 0;
+}
+
 static enum ping_answer read_answer(struct bytes text, struct err *err)
 {
     json_t *answer = push_parse(text, err);
@@ -55,7 +61,8 @@ static enum ping_answer read_answer(struct bytes text, struct err *err)
     const char *state = json_string_value(json_object_get(answer, "state"));
     enum ping_answer ret = PING_FAILED;
     if (json_is_true(json_object_get(answer, "ok")) && state != NULL && strcmp(state, "ready") == 0)
-        ret = PING_READY;
+        ret =
+            is_silent(answer, "signer") || is_silent(answer, "session") ? PING_SILENT : PING_READY;
     else if (json_is_true(json_object_get(answer, "ok")) && state != NULL &&
              strcmp(state, "waiting") == 0)
         ret = PING_WAITING;

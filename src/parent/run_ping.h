@@ -20,6 +20,7 @@ enum ping_answer {
     PING_MORE = 0, /* to be read */
     PING_WAITING,  /* it lives, and has no config */
     PING_READY,
+    PING_SILENT, /* it has one, but its signer or its session does not answer it */
     PING_FAILED, /* err says how */
 };
 
@@ -40,7 +41,7 @@ enum ping_answer ping_talk_hear(struct ping_talk *t, struct bytes in, struct err
 
 /* ---- a question ---- */
 
-/* answer: PING_WAITING, PING_READY, or PING_FAILED with why. */
+/* answer: PING_WAITING, PING_READY, PING_SILENT, or PING_FAILED with why. */
 typedef void ping_done(void *ctx, enum ping_answer answer, const struct err *why);
 
 struct ping {

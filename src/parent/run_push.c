@@ -114,7 +114,7 @@ static bool start_push(struct run *r, struct err *err)
     p->errors = errors[0];
     out[0] = errors[0] = -1;
     p->since_us = clock_monotonic_us();
-    r->watch.is_busy = true;
+    r->pulse.is_busy = true;
     return true;
 }
 
@@ -279,9 +279,7 @@ static void on_pushed(struct run *r, const json_t *answer, const char *words)
     if (r->is_pushed_again)
         log_line(LOG_INFO, log_name, "%s is pushed again", r->config.file);
     r->is_pushed_again = false;
-    if (r->phase == PHASE_READY)
-        notify_ready(&r->notify, "signing");
-    else
+    if (r->phase != PHASE_READY)
         become_ready(r, answer);
     plan_renewal(r, answer);
 }
@@ -305,6 +303,8 @@ static void finish(struct run *r, int status)
         on_pushed(r, answer, words);
     if (is_stale)
         run_due_in(r->push_due, 0);
+    else
+        run_reloaded(r);
     json_decref(answer);
 }
 
@@ -331,7 +331,9 @@ void run_push_stop(struct run *r)
         evbuffer_free(p->errors_text);
     p->out_text = p->errors_text = NULL;
     p->is_stale = false;
-    r->watch.is_busy = false;
+    if (r->pulse.is_busy)
+        pulse_begin_again(&r->pulse, clock_monotonic_us());
+    r->pulse.is_busy = false;
 }
 
 void run_push_due(evutil_socket_t fd, short what, void *arg)
@@ -342,6 +344,8 @@ void run_push_due(evutil_socket_t fd, short what, void *arg)
     struct err err;
     if (r->is_stopping || r->push.pid != 0)
         return;
-    if (!run_config_still_measures(&r->config, &err) || !start_push(r, &err))
+    if (!run_config_still_measures(&r->config, &err) || !start_push(r, &err)) {
         push_failed(r, err.text);
+        run_reloaded(r);
+    }
 }

@@ -43,11 +43,17 @@ static bool open_port(struct run *r, const struct run_port *port, struct err *er
     return proxy_add(r->proxy, listener, &port->to, err);
 }
 
+uint32_t run_state_cid(const struct run *r)
+{
+    if (r->vsock.uds[0] != '\0')
+        return 0;
+    return r->cid != 0 ? r->cid : PERSIST_NOBODY;
+}
+
 bool run_services_start(struct run *r, bool *ret_is_state, struct err *err)
 {
     *ret_is_state = false;
-    bool is_known = r->options->how == RUN_ATTACH && r->vsock.uds[0] == '\0';
-    r->persist = persist_new(&r->server, is_known ? r->cid : 0, err);
+    r->persist = persist_new(&r->server, run_state_cid(r), err);
     r->proxy = r->persist != NULL ? proxy_new(&r->server, err) : NULL;
     r->logs = r->proxy != NULL ? logs_new(&r->server, err) : NULL;
     if (r->logs == NULL)

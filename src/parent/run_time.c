@@ -41,7 +41,7 @@ uint64_t renew_in_us(int64_t expires_s, uint64_t now_us, uint32_t random)
     return in_us > RENEW_LEAST_US ? in_us : RENEW_LEAST_US;
 }
 
-const struct watch_limits WATCH_LIMITS = {
+const struct pulse_limits PULSE_LIMITS = {
     .start_us = 60ULL * SECOND,
     .answer_us = 5ULL * SECOND,
     .busy_us = 30ULL * SECOND,
@@ -49,21 +49,29 @@ const struct watch_limits WATCH_LIMITS = {
 };
 
 /* A machine in software is twenty times as slow, more when others run beside it. */
-const struct watch_limits WATCH_LIMITS_EMULATED = {
+const struct pulse_limits PULSE_LIMITS_EMULATED = {
     .start_us = 300ULL * SECOND,
     .answer_us = 30ULL * SECOND,
     .busy_us = 120ULL * SECOND,
     .silence_us = 60ULL * SECOND,
 };
 
-bool watch_is_lost(const struct watch *w, const struct watch_limits *limits, uint64_t now_us)
+bool pulse_is_lost(const struct pulse *p, const struct pulse_limits *limits, uint64_t now_us)
 {
-    if (w->since_us == 0)
+    if (p->since_us == 0)
         return false;
-    if (!w->has_answered)
-        return now_us - w->since_us > limits->start_us;
-    uint64_t answer_us = w->is_busy ? limits->busy_us : limits->answer_us;
-    uint64_t silence_us = w->is_busy ? limits->busy_us + limits->silence_us : limits->silence_us;
-    return (w->asked_us != 0 && now_us - w->asked_us > answer_us) ||
-           now_us - w->since_us > silence_us;
+    if (!p->has_answered)
+        return now_us - p->since_us > limits->start_us;
+    uint64_t answer_us = p->is_busy ? limits->busy_us : limits->answer_us;
+    uint64_t silence_us = p->is_busy ? limits->busy_us + limits->silence_us : limits->silence_us;
+    return (p->asked_us != 0 && now_us - p->asked_us > answer_us) ||
+           now_us - p->since_us > silence_us;
+}
+
+void pulse_begin_again(struct pulse *p, uint64_t now_us)
+{
+    if (p->since_us != 0)
+        p->since_us = now_us;
+    if (p->asked_us != 0)
+        p->asked_us = now_us;
 }

@@ -37,26 +37,30 @@ bool trouble_is_news(struct trouble *t, const char *words, uint64_t now_us);
 enum { RENEW_LEAST_US = 5000000 };
 uint64_t renew_in_us(int64_t expires_s, uint64_t now_us, uint32_t random);
 
-/* ---- the watchdog ---- */
+/* ---- an enclave's signs of life ---- */
 
 /* What is known about an enclave that should answer. Times are monotonic. */
-struct watch {
+struct pulse {
     uint64_t since_us; /* the last answer, or the start; 0: nothing is watched */
     uint64_t asked_us; /* the question under way; 0: none */
     bool has_answered;
     bool is_busy; /* a push is in work */
 };
 
-struct watch_limits {
+struct pulse_limits {
     uint64_t start_us;   /* until the first answer */
     uint64_t answer_us;  /* an answer to one question */
     uint64_t busy_us;    /* the same during a push */
     uint64_t silence_us; /* no answer, though connections fail at once rather than hang */
 };
 
-extern const struct watch_limits WATCH_LIMITS, WATCH_LIMITS_EMULATED;
+extern const struct pulse_limits PULSE_LIMITS, PULSE_LIMITS_EMULATED;
 
-/* watch_is_lost: is it to be given up? */
-bool watch_is_lost(const struct watch *w, const struct watch_limits *limits, uint64_t now_us);
+/* pulse_begin_again: what was silent so far is no sign; it has all its time from now on. For when limits get shorter (a
+ * push has ended), and when it was this process that stood still. */
+void pulse_begin_again(struct pulse *p, uint64_t now_us);
+
+/* pulse_is_lost: is it to be given up? */
+bool pulse_is_lost(const struct pulse *p, const struct pulse_limits *limits, uint64_t now_us);
 
 #endif

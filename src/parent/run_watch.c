@@ -23,7 +23,8 @@ void run_lose_enclave(struct run *r, const char *why)
         run_push_stop(r);
         event_del(r->push_due);
         run_enter(r, PHASE_BOOTING);
-        r->watch = (struct watch){0};
+        r->pulse = (struct pulse){0};
+        r->hangs = false;
         if (r->ping.fd < 0)
             run_due_in(r->ping_due, PING_AGAIN_US);
         return;
@@ -41,22 +42,31 @@ void run_lose_enclave(struct run *r, const char *why)
 
 static uint64_t ping_again_us(const struct run *r)
 {
-    bool is_new = r->watch.since_us != 0 && !r->watch.has_answered &&
-                  clock_monotonic_us() - r->watch.since_us < PING_SOON_FOR_US;
+    bool is_new = r->pulse.since_us != 0 && !r->pulse.has_answered &&
+                  clock_monotonic_us() - r->pulse.since_us < PING_SOON_FOR_US;
     return is_new ? PING_SOON_US : PING_AGAIN_US;
 }
 
 void run_on_answer(void *ctx, enum ping_answer answer, const struct err *why)
 {
     struct run *r = ctx;
-    r->watch.asked_us = 0;
+    r->pulse.asked_us = 0;
     if (answer == PING_FAILED) {
         log_line(LOG_DEBUG, log_name, "a ping failed: %s", why->text);
         run_due_in(r->ping_due, ping_again_us(r));
         return;
     }
-    r->watch.since_us = clock_monotonic_us();
-    r->watch.has_answered = true;
+    bool hangs = answer == PING_SILENT && r->phase == PHASE_READY && !r->pulse.is_busy;
+    if (hangs != r->hangs)
+        log_line(hangs ? LOG_WARN : LOG_INFO, log_name, "the enclave's signer or session %s",
+            hangs ? "does not answer the enclave's monitor" : "answers again");
+    r->hangs = hangs;
+    if (hangs) { /* which a long wait for a disk also looks like: the silence has to last */
+        run_due_in(r->ping_due, PING_AGAIN_US);
+        return;
+    }
+    r->pulse.since_us = clock_monotonic_us();
+    r->pulse.has_answered = true;
     run_due_in(r->ping_due, PING_EVERY_US);
     if (r->phase == PHASE_BOOTING || (r->phase == PHASE_READY && answer == PING_WAITING)) {
         run_enter(r, PHASE_ANSWERING);
@@ -76,5 +86,5 @@ void run_ping_due(evutil_socket_t fd, short what, void *arg)
         run_on_answer(r, PING_FAILED, &err);
         return;
     }
-    r->watch.asked_us = clock_monotonic_us();
+    r->pulse.asked_us = clock_monotonic_us();
 }

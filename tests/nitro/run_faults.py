@@ -13,6 +13,7 @@ from e2e_rig import CHAIN, SIM, Failure, chains, wait_until
 from run_rig import HEAL_SECONDS, SIGN_SECONDS, RunRig, running_rig
 
 KILLS = ("start", "@signer", "@keeper")
+LIVED_SECONDS = 11
 HANG_SECONDS = 30  # 5 s until it is asked, 5 s for an answer, a new enclave, and a busy machine
 
 
@@ -39,12 +40,23 @@ def killed_one(victim):
 
 
 def killed_often(workspace):
-    """Deaths that follow each other: the waits grow, and nothing is signed twice."""
+    """Deaths that follow each other: the waits grow, and nothing is signed twice. The next one would take 8 s, but not of
+    an enclave that has signed for a while, be it that it hung at last."""
     rig, node = running_rig(workspace)
     files = rig.open_files()
     took = [heal(rig, node, lambda: os.kill(rig.pid_of("start"), signal.SIGKILL)) for _ in range(4)]
     wait_until(f"as many open files as at first ({files})", 5, lambda: rig.open_files() <= files, [rig.run])
+    time.sleep(LIVED_SECONDS)
+    n = rig.ready_count()
+    os.kill(rig.pid_of("start"), signal.SIGSTOP)
+    rig.wait_says("the enclave is lost", HEAL_SECONDS)
+    began = time.monotonic()
+    rig.wait_ready(n + 1, HEAL_SECONDS)
+    after_hang = time.monotonic() - began
+    node.wait_more(SIGN_SECONDS, 3)
     rig.stop_run()
+    if after_hang > 7:
+        raise Failure(f"another enclave {after_hang:.1f} s after one that had lived was given up")
     if took[0] >= took[3] or took[3] < 3.5:
         raise Failure(f"healed after {took} s")
     return f"healed after {', '.join(f'{t:.1f}' for t in took)} s, {node.finish().count} signatures"
@@ -59,6 +71,17 @@ def hung(workspace):
     rig.must_say_once("the enclave is lost: it does not answer")
     rig.stop_run()
     return f"signing again after {took:.1f} s, {node.finish().count} signatures"
+
+
+def hung_inside(victim):
+    """The enclave answers, and says that one of its processes does not."""
+    def scenario(workspace):
+        rig, node = running_rig(workspace)
+        took = heal(rig, node, lambda: os.kill(rig.pid_of(victim), signal.SIGSTOP))
+        rig.must_say_once("the enclave is lost: a process in it hangs")
+        rig.stop_run()
+        return f"signing again after {took:.1f} s, {node.finish().count} signatures"
+    return scenario
 
 
 def no_kms(workspace):
@@ -194,6 +217,7 @@ def attached(workspace):
     return f"{node.finish().count} signatures by two enclaves"
 
 
-SCENARIOS = [("killed-often", killed_often), ("credentials", credentials_end), ("hung", hung), ("attached", attached),
+SCENARIOS = [("killed-often", killed_often), ("hung-signer", hung_inside("@signer")), ("hung-session", hung_inside("@session")),
+             ("credentials", credentials_end), ("hung", hung), ("attached", attached),
              ("no-kms", no_kms), ("no-validator", no_validator),
              *[(f"killed-{name.strip('@').replace('start', 'enclave')}", killed_one(name)) for name in KILLS]]

@@ -1,6 +1,5 @@
 """`tmkms nitro run`: how it begins, what it refuses, reloads, and how it ends."""
 
-import json
 import os
 import re
 import shutil
@@ -247,7 +246,19 @@ def notified(workspace):
     pings = manager.count("WATCHDOG=1") - before
     os.kill(rig.run.popen.pid, signal.SIGHUP)
     wait_until("RELOADING=1", 5, lambda: manager.count("RELOADING=1") == 1)
+    wait_until("READY=1", 10, lambda: manager.count("READY=1") == 2)
+    # Not before the push is over, which waits for the enclave.
+    enclave = rig.pid_of("start")
+    os.kill(enclave, signal.SIGSTOP)
+    os.kill(rig.run.popen.pid, signal.SIGHUP)
+    wait_until("RELOADING=1", 5, lambda: manager.count("RELOADING=1") == 2)
+    time.sleep(1)
+    early = manager.count("READY=1") - 2
+    os.kill(enclave, signal.SIGCONT)
+    wait_until("READY=1", 10, lambda: manager.count("READY=1") == 3)
     rig.stop_run()
+    if early:
+        raise Failure("READY=1 came before the configuration was pushed")
     if manager.count("STOPPING=1") != 1 or pings < 5:
         raise Failure(f"{pings} pings in 3 s; {manager.lines}")
     if "NOTIFY_SOCKET" in Path(f"/proc/{os.getpid()}/environ").read_text():

@@ -86,22 +86,22 @@ static void credentials_are_renewed_at_half_of_what_is_left(void **state)
 static void an_enclave_is_given_up_when_it_is_silent(void **state)
 {
     (void)state;
-    const struct watch_limits *l = &WATCH_LIMITS;
+    const struct pulse_limits *l = &PULSE_LIMITS;
     const uint64_t start = 1000ULL * SECOND;
-    struct watch w = {0};
-    assert_false(watch_is_lost(&w, l, start));
-    w = (struct watch){.since_us = start, .asked_us = start};
-    assert_false(watch_is_lost(&w, l, start + l->start_us));
-    assert_true(watch_is_lost(&w, l, start + l->start_us + 1));
-    w = (struct watch){.since_us = start, .has_answered = true};
-    assert_false(watch_is_lost(&w, l, start + l->silence_us));
-    assert_true(watch_is_lost(&w, l, start + l->silence_us + 1));
+    struct pulse w = {0};
+    assert_false(pulse_is_lost(&w, l, start));
+    w = (struct pulse){.since_us = start, .asked_us = start};
+    assert_false(pulse_is_lost(&w, l, start + l->start_us));
+    assert_true(pulse_is_lost(&w, l, start + l->start_us + 1));
+    w = (struct pulse){.since_us = start, .has_answered = true};
+    assert_false(pulse_is_lost(&w, l, start + l->silence_us));
+    assert_true(pulse_is_lost(&w, l, start + l->silence_us + 1));
     w.asked_us = start + SECOND;
-    assert_false(watch_is_lost(&w, l, w.asked_us + l->answer_us));
-    assert_true(watch_is_lost(&w, l, w.asked_us + l->answer_us + 1));
+    assert_false(pulse_is_lost(&w, l, w.asked_us + l->answer_us));
+    assert_true(pulse_is_lost(&w, l, w.asked_us + l->answer_us + 1));
     w.is_busy = true;
-    assert_false(watch_is_lost(&w, l, w.asked_us + l->busy_us));
-    assert_true(watch_is_lost(&w, l, w.asked_us + l->busy_us + 1));
+    assert_false(pulse_is_lost(&w, l, w.asked_us + l->busy_us));
+    assert_true(pulse_is_lost(&w, l, w.asked_us + l->busy_us + 1));
     assert_true(l->answer_us < l->busy_us && l->busy_us <= l->start_us);
 }
 
@@ -147,6 +147,15 @@ static void a_ping_is_a_push_without_a_stand_in(void **state)
     ping_talk_start(&t, &v, 5050);
     n = frame_of(in, "{\"ok\":true,\"state\":\"waiting\"}");
     assert_int_equal(hear(&t, in, n, &err), PING_WAITING);
+    static const char *const silent[] = {"\"signer\":\"silent\",\"session\":\"alive\"",
+        "\"signer\":\"alive\",\"session\":\"silent\""};
+    for (size_t i = 0; i < sizeof silent / sizeof silent[0]; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "{\"ok\":true,\"state\":\"ready\",%s}", silent[i]);
+        ping_talk_start(&t, &v, 5050);
+        n = frame_of(in, text);
+        assert_int_equal(hear(&t, in, n, &err), PING_SILENT);
+    }
 }
 
 static void the_stand_in_is_greeted_first(void **state)

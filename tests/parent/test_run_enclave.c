@@ -81,12 +81,14 @@ static int setup(void **state)
     r = (struct run){.options = &options,
         .config = RUN_CONFIG_NONE,
         .notify = NOTIFY_NONE,
-        .limits = &WATCH_LIMITS,
+        .limits = &PULSE_LIMITS,
         .keeper.child = CHILD_NONE,
         .push = {.out = -1, .errors = -1},
         .ping = {.fd = -1}};
     r.server.base = event_base_new();
     assert_non_null(r.server.base);
+    struct err err;
+    assert_non_null(r.persist = persist_new(&r.server, 0, &err));
     struct event **const timers[] = {&r.start_due, &r.push_due, &r.ping_due};
     for (size_t i = 0; i < sizeof timers / sizeof timers[0]; i++)
         assert_non_null(*timers[i] = event_new(r.server.base, -1, 0, on_nothing, NULL));
@@ -99,6 +101,7 @@ static int teardown(void **state)
     event_free(r.start_due);
     event_free(r.push_due);
     event_free(r.ping_due);
+    persist_free(r.persist);
     event_base_free(r.server.base);
     folder_remove(folder);
     return 0;
@@ -152,6 +155,90 @@ static void one_whose_enclave_runs_has_no_end(void **state)
     assert_int_equal(r.keeper.child.pid, 0);
 }
 
+/* ---- what follows from answers and from time ---- */
+
+static void answer_at(enum ping_answer answer, uint64_t since_us)
+{
+    r.pulse.since_us = since_us;
+    r.pulse.asked_us = since_us;
+    run_on_answer(&r, answer, NULL);
+    assert_int_equal(r.pulse.asked_us, 0);
+}
+
+static void one_whose_process_hangs_is_lost_in_the_end(void **state)
+{
+    (void)state;
+    const uint64_t long_ago = clock_monotonic_us() - r.limits->silence_us - 1;
+    r.phase = PHASE_READY;
+    r.pulse = (struct pulse){.has_answered = true};
+    answer_at(PING_SILENT, long_ago);
+    assert_true(r.hangs);
+    assert_true(pulse_is_lost(&r.pulse, r.limits, clock_monotonic_us()));
+    answer_at(PING_READY, long_ago);
+    assert_false(r.hangs);
+    assert_false(pulse_is_lost(&r.pulse, r.limits, clock_monotonic_us()));
+    /* A signer that waits for KMS in a push answers nobody. */
+    r.pulse.is_busy = true;
+    answer_at(PING_SILENT, long_ago);
+    assert_false(r.hangs);
+    assert_true(r.pulse.since_us > long_ago);
+}
+
+static void a_push_that_ends_gives_time_for_the_answer(void **state)
+{
+    (void)state;
+    const uint64_t now = clock_monotonic_us();
+    r.pulse = (struct pulse){.has_answered = true,
+        .is_busy = true,
+        .since_us = now - r.limits->busy_us,
+        .asked_us = now - r.limits->busy_us + 1000000};
+    assert_false(pulse_is_lost(&r.pulse, r.limits, now));
+    run_push_stop(&r);
+    assert_false(r.pulse.is_busy);
+    assert_false(pulse_is_lost(&r.pulse, r.limits, clock_monotonic_us()));
+    assert_true(pulse_is_lost(&r.pulse, r.limits, clock_monotonic_us() + r.limits->answer_us + 1));
+}
+
+static void waiting_is_not_being_stuck(void **state)
+{
+    (void)state;
+    const uint64_t minute = 60ULL * 1000000, now = 1000 * minute;
+    r.keeper.start_us = 150ULL * 1000000;
+    static const struct {
+        enum run_phase phase;
+        enum run_how how;
+        uint64_t good_us, bad_us; /* 0: never */
+    } cases[] = {
+        {PHASE_OFF, RUN_START, 30000000, 90000000},
+        {PHASE_STARTING, RUN_START, 170000000, 300000000},
+        {PHASE_BOOTING, RUN_START, 90000000, 200000000},
+        {PHASE_BOOTING, RUN_ATTACH, 900000000, 0},
+        {PHASE_ANSWERING, RUN_START, 900000000, 0},
+        {PHASE_READY, RUN_START, 900000000, 0},
+        {PHASE_ENDING, RUN_START, 30000000, 90000000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        options.how = cases[i].how;
+        r.phase = cases[i].phase;
+        r.phase_since_us = now - cases[i].good_us;
+        assert_false(run_is_stuck(&r, now));
+        r.phase_since_us = now - cases[i].bad_us;
+        assert_int_equal(run_is_stuck(&r, now), cases[i].bad_us != 0);
+        r.phase_since_us = now + 1; /* entered in the turn of the loop that looks */
+        assert_false(run_is_stuck(&r, now));
+    }
+}
+
+static void nobody_writes_the_state_of_no_enclave(void **state)
+{
+    (void)state;
+    assert_int_equal(run_state_cid(&r), PERSIST_NOBODY);
+    r.cid = 16;
+    assert_int_equal(run_state_cid(&r), 16);
+    snprintf(r.vsock.uds, sizeof r.vsock.uds, "/x"); /* where no peer has a CID */
+    assert_int_equal(run_state_cid(&r), 0);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "@keeper") == 0)
@@ -160,6 +247,12 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(
             one_that_does_not_end_is_killed_in_every_phase, setup, teardown),
         cmocka_unit_test_setup_teardown(one_whose_enclave_runs_has_no_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            one_whose_process_hangs_is_lost_in_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_push_that_ends_gives_time_for_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(waiting_is_not_being_stuck, setup, teardown),
+        cmocka_unit_test_setup_teardown(nobody_writes_the_state_of_no_enclave, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
