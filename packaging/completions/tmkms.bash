@@ -5,7 +5,10 @@ _tmkms_nitro() {
 
     case $1 in
     start) words='--port --verbose --vsock-uds' ;;
-    run) words='--config --eif --cid --qemu --simulate --debug-mode --statefile --uds --port --vsock-uds --verbose' ;;
+    run)
+        words='--config --eif --cid --qemu --simulate --debug-mode --statefile --uds --port --vsock-uds --verbose'
+        words+=' --role --instance'
+        ;;
     run-enclave)
         words='--eif-path --cpu-count --memory --enclave-cid --enclave-name --debug-mode --qemu --simulate --vsock-uds'
         words+=' --role --instance'

@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/printable.h"
+#include "nitro/pcr.h"
 #include "nitro/push.h"
+#include "parent/machine.h"
 
 enum { TIMEOUT_S = 130, DIAL_S = 10, PATIENCE_US = 3000000, AGAIN_MS = 100 };
 
@@ -24,6 +26,18 @@ bool enclave_number(const char *text, uint32_t min, uint32_t max, uint32_t *ret)
     }
     *ret = (uint32_t)v;
     return v >= min && v <= max;
+}
+
+bool enclave_parent_is_sound(const char *role, const char *instance, struct err *err)
+{
+    uint8_t pcr[PCR_LEN];
+    if ((role != NULL && !pcr_of_role(role, pcr, err)) ||
+        (instance != NULL && !pcr_of_instance(instance, pcr, err)))
+        return false;
+    if (role != NULL && strlen(role) >= MACHINE_ROLE_MAX)
+        return err_set(err, "--role: longer than %d characters", MACHINE_ROLE_MAX - 1);
+    return instance == NULL || strlen(instance) < MACHINE_INSTANCE_MAX ||
+           err_set(err, "--instance: longer than %d characters", MACHINE_INSTANCE_MAX - 1);
 }
 
 int enclave_from(const struct command *self, const struct enclave_options *o, struct enclave *ret)

@@ -48,6 +48,9 @@ const char *enclave_text(const json_t *answer, const char *name);
 /* Decimal digits only. */
 bool enclave_number(const char *text, uint32_t min, uint32_t max, uint32_t *ret);
 
+/* enclave_parent_is_sound: are these a role and an instance that PCR3 and PCR4 can be computed from? NULL is sound. */
+bool enclave_parent_is_sound(const char *role, const char *instance, struct err *err) ATTR_MUST_USE;
+
 /* The table of a request; the caller's. */
 json_t *enclave_credentials(const struct aws_credentials *c);
 

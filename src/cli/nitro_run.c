@@ -8,7 +8,7 @@
 #include "parent/run.h"
 
 struct flags {
-    const char *config, *eif, *cid, *port, *state_file, *node, *uds;
+    const char *config, *eif, *cid, *port, *state_file, *node, *uds, *role, *instance;
     bool is_qemu, is_simulated, is_debug, verbose;
 };
 
@@ -23,6 +23,8 @@ static int check(const struct command *self, const struct flags *f)
     if (f->is_simulated && f->eif != NULL)
         return command_usage(
             self, "--simulate boots no image; leave --eif out, or boot it with --qemu");
+    if ((f->role != NULL || f->instance != NULL) && !f->is_qemu && !f->is_simulated)
+        return command_usage(self, "--role and --instance are for --qemu and --simulate");
     return COMMAND_GO_ON;
 }
 
@@ -46,6 +48,8 @@ static int take(const struct command *self, const struct flags *f, struct run_op
         .eif = f->eif,
         .state_file = f->state_file,
         .node_unix = f->node,
+        .role = f->role,
+        .instance = f->instance,
         .port = PUSH_PORT,
         .is_debug = f->is_debug,
         .is_verbose = f->verbose};
@@ -53,7 +57,8 @@ static int take(const struct command *self, const struct flags *f, struct run_op
         return command_usage(self, "'%s' is not a CID", f->cid);
     if (f->port != NULL && !enclave_number(f->port, 1, UINT32_MAX - 1, &ret->port))
         return command_usage(self, "'%s' is not a vsock port", f->port);
-    if (!vsock_from(&ret->vsock, f->uds, &err))
+    if (!vsock_from(&ret->vsock, f->uds, &err) ||
+        !enclave_parent_is_sound(f->role, f->instance, &err))
         return command_failed("%s", err.text);
     return COMMAND_GO_ON;
 }
@@ -84,6 +89,8 @@ int nitro_run(const struct command *self, int argc, char **argv)
         {0, "debug-mode", NULL, &f.is_debug},
         {'s', "statefile", &f.state_file, NULL},
         {'u', "uds", &f.node, NULL},
+        {0, "role", &f.role, NULL},
+        {0, "instance", &f.instance, NULL},
         {'p', "port", &f.port, NULL},
         {0, "vsock-uds", &f.uds, NULL},
         {'v', "verbose", NULL, &f.verbose},
@@ -125,6 +132,8 @@ const char nitro_run_help[] =
     "      --simulate        No image: the enclave is a process of this machine. For trials: it\n"
     "                        protects nothing\n"
     "      --debug-mode      An enclave in debug mode, whose PCRs are zero. For trials\n"
+    "      --role ARN        With --qemu and --simulate: what PCR3 is computed from\n"
+    "      --instance ID     and PCR4\n"
     "  -s, --statefile FILE  State file of the only chain [default: its state_file]\n"
     "  -u, --uds PATH        Socket of the only validator [default: its node]\n"
     "  -p, --port PORT       Config port of the enclave [default: 5050]\n"

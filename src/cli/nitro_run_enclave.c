@@ -12,7 +12,6 @@
 #include "cli/nitro.h"
 #include "cli/nitro_enclave.h"
 #include "cli/nitro_image.h"
-#include "nitro/pcr.h"
 #include "parent/keeper.h"
 #include "parent/kept.h"
 
@@ -67,9 +66,7 @@ static bool take_image(struct machine_options *o, const char *path, struct err *
 /* Where no hardware says whose the enclave is. */
 static bool take_parent(struct machine_options *o, const struct flags *f, struct err *err)
 {
-    uint8_t pcr[PCR_LEN];
-    return (f->role == NULL || pcr_of_role(f->role, pcr, err)) &&
-           (f->instance == NULL || pcr_of_instance(f->instance, pcr, err)) &&
+    return enclave_parent_is_sound(f->role, f->instance, err) &&
            copy(o->role, sizeof o->role, f->role, "--role", err) &&
            copy(o->instance, sizeof o->instance, f->instance, "--instance", err);
 }

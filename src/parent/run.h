@@ -20,14 +20,15 @@ enum run_how {
 /* Texts are borrowed; NULL: the configuration says it. */
 struct run_options {
     enum run_how how;
-    const char *config;     /* path */
-    const char *eif;        /* instead of [enclave] eif */
-    const char *state_file; /* instead of the state_file of the only chain */
-    const char *node_unix;  /* instead of the node of the only validator: a socket's path */
-    struct vsock vsock;     /* "": AF_VSOCK, or chosen below the run folder */
-    uint32_t cid;           /* RUN_ATTACH; otherwise 0, or instead of [enclave] cid */
-    uint32_t port;          /* config port of the enclave */
-    bool is_debug;          /* an enclave in debug mode */
+    const char *config;          /* path */
+    const char *eif;             /* instead of [enclave] eif */
+    const char *state_file;      /* instead of the state_file of the only chain */
+    const char *node_unix;       /* instead of the node of the only validator: a socket's path */
+    const char *role, *instance; /* of machine_options; RUN_QEMU and RUN_SIMULATED */
+    struct vsock vsock;          /* "": AF_VSOCK, or chosen below the run folder */
+    uint32_t cid;                /* RUN_ATTACH; otherwise 0, or instead of [enclave] cid */
+    uint32_t port;               /* config port of the enclave */
+    bool is_debug;               /* an enclave in debug mode */
     bool is_verbose;
 };
 

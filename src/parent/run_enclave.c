@@ -35,6 +35,9 @@ static bool fill_options(struct machine_options *ret, const struct run *r, struc
         .is_debug = r->options->is_debug,
         .port = r->options->port};
     snprintf(ret->name, sizeof ret->name, "%s", e->name);
+    snprintf(ret->role, sizeof ret->role, "%s", r->options->role != NULL ? r->options->role : "");
+    snprintf(ret->instance, sizeof ret->instance, "%s",
+        r->options->instance != NULL ? r->options->instance : "");
     /* In place of AF_VSOCK it is for who tests with another program of the name nitro-cli. */
     if (ret->kind == MACHINE_QEMU || ret->kind == MACHINE_SIMULATED)
         snprintf(ret->uds, sizeof ret->uds, "%s", r->vsock.uds);

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from e2e_chain import node_for
 from e2e_node import Asker
-from e2e_rig import CHAIN, NODE_PORT, Failure, wait_until
+from e2e_rig import ACCOUNT, CHAIN, INSTANCE, NODE_PORT, PCR0, ROLE, Failure, wait_until
 from chain import Key
 from run_rig import SIGN_SECONDS, STOP_SECONDS, RunRig, running_rig
 
 BLOCKS, CHAIN_SECONDS = 15, 60
 EXIT_STATE = 3
+OTHER_INSTANCE = "i-0fedcba9876543210"
 
 
 def one_command(workspace):
@@ -56,6 +57,20 @@ def seed_config(workspace):
     node.wait_more(SIGN_SECONDS, 3)
     rig.stop_run()
     return f"{node.finish().count} signatures"
+
+
+def parent_named(workspace):
+    """--role and --instance are what the key's policy sees; without them the enclave is of another instance."""
+    rig = RunRig(workspace).prepare()
+    rig.set_policy("--pcr0", PCR0, "--instance", OTHER_INSTANCE, "--config", rig.config)
+    rig.run = rig.make_run("--simulate", "--role", ROLE, "--instance", OTHER_INSTANCE)
+    rig.start_run().wait_ready()
+    rig.stop_run()
+    rig.run = rig.make_run("--simulate", name="without")
+    rig.start_run()
+    rig.wait_says("AccessDenied")
+    rig.run.stop(signal.SIGTERM, STOP_SECONDS)
+    return "one instance of two"
 
 
 def killed(workspace):
@@ -134,6 +149,9 @@ def wrong(workspace):
     case(2, "--qemu and --simulate", "--qemu", "--simulate")
     case(2, "--simulate boots no image", "--simulate", "--eif", "x")
     case(2, "--cid names an enclave", "--cid", "16", "--simulate")
+    case(2, "--role and --instance are for", "--eif", "x", "--instance", INSTANCE)
+    case(1, "instance", "--simulate", "--instance", "not-an-instance")
+    case(1, "longer than", "--simulate", "--role", f"arn:aws:iam::{ACCOUNT}:role/" + "x" * 200)
     case(2, "is not a CID", "--cid", "x")
     case(2, "unexpected argument", "--simulate", "x")
     case(1, "is too long for a socket", env={"TMKMS_RUN_DIR": str(rig.folder / ("x" * 80))})
@@ -266,6 +284,6 @@ def notified(workspace):
     return f"{pings} pings in 3 s, {len(manager.lines)} lines"
 
 
-SCENARIOS = [("no-start", no_start), ("chain", real_chain), ("run", one_command), ("seed-config", seed_config),
+SCENARIOS = [("no-start", no_start), ("chain", real_chain), ("run", one_command), ("seed-config", seed_config), ("parent-named", parent_named),
              ("run-killed", killed), ("second-run", second_run), ("wrong", wrong), ("state-lost", state_lost),
              ("reload", reload), ("notify", notified)]
