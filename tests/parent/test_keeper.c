@@ -2,7 +2,7 @@
 #include "keeper_rig.h"
 #include "run.h"
 
-enum { START_S = 40 };
+enum { START_S = 40, END_MS = 10000 }; /* of what comes at once on an idle machine */
 
 static int setup(void **state)
 {
@@ -39,8 +39,8 @@ static void it_runs_answers_and_ends_with_its_socket(void **state)
     assert_true(rig_processes(place.uds, NULL, 0) > 0);
     uint64_t began = clock_monotonic_us();
     rig_stop(&k);
-    assert_true(clock_monotonic_us() - began < 6000000);
-    assert_true(rig_is_gone(place.uds, 3000));
+    assert_true(clock_monotonic_us() - began < END_MS * 1000ULL);
+    assert_true(rig_is_gone(place.uds, END_MS));
     path_of(path, "one", "");
     assert_int_not_equal(access(path, F_OK), 0);
 }
@@ -56,8 +56,8 @@ static void sigterm_ends_it_and_it_says_so(void **state)
     struct keeper_message msg = rig_hear(&k, 6);
     assert_int_equal(msg.kind, KEEPER_ENDED);
     assert_contains(msg.u.text, "told to end");
-    assert_true(rig_has_ended(k.pid, 2000));
-    assert_true(rig_is_gone(place.uds, 3000));
+    assert_true(rig_has_ended(k.pid, END_MS));
+    assert_true(rig_is_gone(place.uds, END_MS));
     rig_close(&k);
 }
 
@@ -73,7 +73,7 @@ static void an_enclave_that_dies_is_reported(void **state)
     assert_int_equal(msg.kind, KEEPER_ENDED);
     assert_contains(msg.u.text, "tmkms-sim ended (signal 9");
     assert_contains(msg.u.text, "waiting for the config");
-    assert_true(rig_has_ended(k.pid, 3000));
+    assert_true(rig_has_ended(k.pid, END_MS));
     rig_close(&k);
 }
 
@@ -85,8 +85,8 @@ static void a_killed_keeper_leaves_no_process(void **state)
     rig_ask(&k, &o);
     struct machine_place place = rig_must_run(&k, START_S);
     assert_int_equal(kill(k.pid, SIGKILL), 0);
-    assert_true(rig_has_ended(k.pid, 2000));
-    assert_true(rig_is_gone(place.uds, 3000));
+    assert_true(rig_has_ended(k.pid, END_MS));
+    assert_true(rig_is_gone(place.uds, END_MS));
     rig_close(&k);
     /* The folder that it could not remove is in nobody's way, and what was in it goes. */
     char left[200];
@@ -114,7 +114,7 @@ static void a_name_is_given_once(void **state)
     snprintf(owner, sizeof owner, "kept by `tmkms nitro run` (process %d)", (int)getpid());
     assert_contains(msg.u.text, owner);
     assert_null(strstr(msg.u.text, "terminate-enclave"));
-    assert_true(rig_has_ended(second.pid, 2000));
+    assert_true(rig_has_ended(second.pid, END_MS));
     rig_close(&second);
     rig_ping(place.uds, "waiting"); /* the first is not touched */
     rig_stop(&first);
@@ -133,7 +133,7 @@ static void a_socket_in_use_is_left_alone(void **state)
     struct keeper_message msg = rig_hear(&second, START_S);
     assert_int_equal(msg.kind, KEEPER_FAILED);
     assert_contains(msg.u.text, "in use by another process");
-    assert_true(rig_has_ended(second.pid, 2000));
+    assert_true(rig_has_ended(second.pid, END_MS));
     rig_close(&second);
     rig_ping(place.uds, "waiting");
     rig_stop(&first);
@@ -155,7 +155,7 @@ static void a_program_that_fails_is_quoted(void **state)
     assert_int_equal(msg.kind, KEEPER_FAILED);
     assert_contains(msg.u.text, "exit code 4");
     assert_contains(msg.u.text, "no enclave today");
-    assert_true(rig_has_ended(k.pid, 2000));
+    assert_true(rig_has_ended(k.pid, END_MS));
     rig_close(&k);
     unlink(path);
     struct keeper_rig none = rig_spawn();
@@ -163,7 +163,7 @@ static void a_program_that_fails_is_quoted(void **state)
     msg = rig_hear(&none, START_S);
     assert_int_equal(msg.kind, KEEPER_FAILED);
     assert_contains(msg.u.text, "$TMKMS_SIM");
-    assert_true(rig_has_ended(none.pid, 2000));
+    assert_true(rig_has_ended(none.pid, END_MS));
     rig_close(&none);
     unsetenv("TMKMS_SIM");
 }
@@ -180,7 +180,7 @@ static void nonsense_is_refused(void **state)
         assert_true(fd_send_msg(k.control, &msg, lengths[i], NULL, 0));
         struct keeper_message answer = rig_hear(&k, START_S);
         assert_int_equal(answer.kind, KEEPER_FAILED);
-        assert_true(rig_has_ended(k.pid, 2000));
+        assert_true(rig_has_ended(k.pid, END_MS));
         rig_close(&k);
     }
     static const char *const names[] = {"", "..", "a/b", "-x", "a b", "\xc3\xa9"};
@@ -191,7 +191,7 @@ static void nonsense_is_refused(void **state)
         struct keeper_message answer = rig_hear(&k, START_S);
         assert_int_equal(answer.kind, KEEPER_FAILED);
         assert_contains(answer.u.text, "no name for an enclave");
-        assert_true(rig_has_ended(k.pid, 2000));
+        assert_true(rig_has_ended(k.pid, END_MS));
         rig_close(&k);
     }
 }
