@@ -17,7 +17,7 @@ from pathlib import Path
 BUILD = Path(sys.argv[1])
 
 # `systemd-analyze security`: 0 is best, 10 worst. As good as it is now, and never worse.
-EXPOSURE = {"tmkms.service": 1.2, "tmkms-nitro.service": 1.9}
+EXPOSURE = {"tmkms.service": 1.2, "tmkms-nitro.service": 2.1}  # the second may bind ports below 1024
 
 EXPECTED = {
     "bin/tmkms": 0o755,
