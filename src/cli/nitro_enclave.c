@@ -86,8 +86,10 @@ static int dial(const struct enclave *e, uint64_t deadline_us, struct err *err)
     }
 }
 
-json_t *enclave_ask(const struct enclave *e, const json_t *request, struct err *err)
+json_t *enclave_ask_coded(
+    const struct enclave *e, const json_t *request, enum push_code *ret_code, struct err *err)
 {
+    *ret_code = PUSH_CODE_NONE;
     uint32_t dial_s = e->timeout_s < DIAL_S ? e->timeout_s : DIAL_S;
     uint64_t now = clock_monotonic_us();
     int fd = dial(e, now + dial_s * 1000000ULL, err);
@@ -95,9 +97,15 @@ json_t *enclave_ask(const struct enclave *e, const json_t *request, struct err *
         explain_silence(e, err);
         return NULL;
     }
-    json_t *answer = push_ask(fd, request, now + e->timeout_s * 1000000ULL, err);
+    json_t *answer = push_ask(fd, request, now + e->timeout_s * 1000000ULL, ret_code, err);
     fd_close(&fd);
     return answer;
+}
+
+json_t *enclave_ask(const struct enclave *e, const json_t *request, struct err *err)
+{
+    enum push_code code;
+    return enclave_ask_coded(e, request, &code, err);
 }
 
 const char *enclave_text(const json_t *answer, const char *name)

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "cli/command.h"
 #include "link/vsock.h"
+#include "nitro/push.h"
 
 /* The flags that these commands share; borrowed from argv. The names with `config_push` are those of
  * the prototype. */
@@ -41,6 +42,9 @@ int enclave_from(const struct command *self, const struct enclave_options *o, st
 
 /* enclave_ask: one request and its answer (the caller's). NULL and err: not reached, or it said no. */
 json_t *enclave_ask(const struct enclave *e, const json_t *request, struct err *err);
+/* The same, with the code of a no. */
+json_t *enclave_ask_coded(
+    const struct enclave *e, const json_t *request, enum push_code *ret_code, struct err *err);
 
 /* A text of an answer: "" when it is missing, or holds what should not reach a terminal. */
 const char *enclave_text(const json_t *answer, const char *name);

@@ -113,6 +113,18 @@ static bool print_json(json_t *answer, const struct sent *sent)
            json_print(answer, JSON_COMPACT);
 }
 
+/* A refusal that a program has to tell from others. */
+static int print_refusal(enum push_code code, const struct err *err)
+{
+    const char *name = push_code_name(code);
+    json_t *answer =
+        name != NULL ? json_pack("{s:s, s:s}", "code", name, "error", err->text) : NULL;
+    if (answer != NULL && json_dumpf(answer, stdout, JSON_COMPACT) == 0)
+        puts("");
+    json_decref(answer);
+    return command_failed("%s", err->text);
+}
+
 /* ---- the command ---------------------------------------------------------------- */
 
 static json_t *make_request(const struct options *o, struct sent *ret, struct err *err)
@@ -137,10 +149,11 @@ static int push_config(const struct enclave *enclave, const struct options *o)
     json_t *request = make_request(o, &sent, &err);
     if (request == NULL)
         return err.text[0] != '\0' ? command_failed("%s", err.text) : EXIT_FAILED;
-    json_t *answer = enclave_ask(enclave, request, &err);
+    enum push_code code;
+    json_t *answer = enclave_ask_coded(enclave, request, &code, &err);
     json_decref(request);
     if (answer == NULL)
-        return command_failed("%s", err.text);
+        return print_refusal(o->as_json ? code : PUSH_CODE_NONE, &err);
     bool ok = true;
     if (o->as_json)
         ok = print_json(answer, &sent);
@@ -194,7 +207,9 @@ const char nitro_push_config_help[] =
     "Options:\n"
     "  -c, --config FILE     Configuration [default: $TMKMS_CONFIG_FILE, or tmkms.toml]\n"
     "      --json            Print the answer as one line of JSON, with `credentials.expires`\n"
-    "                        (seconds since 1970; 0: not known)\n"
+    "                        (seconds since 1970; 0: not known); also a refusal because of\n"
+    "                        another configuration, with `code` (measured_config_differs or\n"
+    "                        config_differs) and `error`\n"
     "      --log-port PORT   Where the enclave sends log lines, for a configuration without\n"
     "                        log_vsock_port\n"
     "  -v, --verbose         Make the enclave log more\n" ENCLAVE_OPTIONS_HELP

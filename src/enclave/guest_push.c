@@ -26,6 +26,7 @@ struct pushed {
     struct push_config head;
     struct aws_credentials credentials;
     struct config config;
+    enum push_code refusal; /* why it is not taken, where a program has to know */
 };
 
 static bool has_frame(struct guest *g, const struct guest_push *push)
@@ -82,13 +83,15 @@ static bool collect(struct guest *g, struct guest_push *push, struct pushed *p,
 
 /* PCR16 can be extended once: it is locked before KMS is asked for the first time, and from then on the enclave is
  * bound to this config, whether or not the rest succeeds. */
-static bool measure(struct guest *g, const struct config *config, struct err *err)
+static bool measure(struct guest *g, struct pushed *p, struct err *err)
 {
     uint8_t hash[MEASURED_LEN];
-    if (!measure_config(config, hash, NULL, err))
+    if (!measure_config(&p->config, hash, NULL, err))
         return false;
+    bool differs = g->is_measured && memcmp(hash, g->measured, sizeof hash) != 0;
+    p->refusal = differs ? PUSH_CODE_MEASURED : PUSH_CODE_NONE;
     if (g->is_measured)
-        return memcmp(hash, g->measured, sizeof hash) == 0 ||
+        return !differs ||
                err_set(err, "the measured part of the config differs from the one this enclave "
                             "started with; "
                             "restart the enclave, then push again");
@@ -161,9 +164,11 @@ static bool is_running_config(const struct guest *g, const struct config *next)
 
 static bool apply(struct guest *g, struct pushed *p, struct err *err)
 {
-    if (!measure(g, &p->config, err))
+    if (!measure(g, p, err))
         return false;
-    if (g->is_ready && !is_running_config(g, &p->config))
+    bool differs = g->is_ready && !is_running_config(g, &p->config);
+    p->refusal = differs ? PUSH_CODE_CONFIG : PUSH_CODE_NONE;
+    if (differs)
         return err_set(err, "the config differs from the running one in what is not measured (its "
                             "validators, ports, time limits or ciphertexts), and nothing of it has "
                             "taken effect; restart the enclave, then push again");
@@ -210,7 +215,7 @@ static void serve_config(struct guest *g, struct guest_push *push, struct push_f
         (void)!answer_ready(g, push->child.control);
     } else {
         log_line(LOG_ERROR, log_name, "config refused: %s", err.text);
-        push_frame_fail(push->child.control, "%s", err.text);
+        push_frame_fail(push->child.control, p.refusal, "%s", err.text);
     }
     config_free(&p.config);
     secret_wipe(&p.credentials, sizeof p.credentials);
@@ -235,7 +240,7 @@ static void serve_keygen(struct guest *g, struct guest_push *push, const struct 
     if (ok)
         (void)!push_frame_send(push->child.control, &answer);
     else
-        push_frame_fail(push->child.control, "%s", err.text);
+        push_frame_fail(push->child.control, PUSH_CODE_NONE, "%s", err.text);
 }
 
 static void serve_attest(struct guest *g, struct guest_push *push, const struct push_attest *ask)
@@ -248,7 +253,7 @@ static void serve_attest(struct guest *g, struct guest_push *push, const struct 
     answer.kind = PUSH_ANSWER_DOCUMENT;
     if (!nsm_attest(g->nsm, bytes_of(ask->user_data, ask->user_data_n),
             bytes_of(ask->nonce, ask->nonce_n), bytes_of(NULL, 0), buf, &document, &err)) {
-        push_frame_fail(push->child.control, "%s", err.text);
+        push_frame_fail(push->child.control, PUSH_CODE_NONE, "%s", err.text);
         return;
     }
     answer.u.document.document_n = (uint32_t)document.n;

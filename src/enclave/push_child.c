@@ -65,6 +65,15 @@ static json_t *error_json(const char *text)
     return answer;
 }
 
+static json_t *refusal_json(const struct push_answer_error *e)
+{
+    json_t *answer = error_json(e->text);
+    const char *code = push_code_name((enum push_code)e->code);
+    if (answer != NULL && code != NULL)
+        json_object_set_new(answer, "code", json_string(code));
+    return answer;
+}
+
 static json_t *state_json(const struct push_answer_state *s)
 {
     static const char *const words[] = {
@@ -86,7 +95,7 @@ static json_t *verdict_json(json_t *keys)
     if (frame.kind == PUSH_ANSWER_STATE)
         return state_json(&frame.u.state);
     if (frame.kind == PUSH_ANSWER_ERROR)
-        return error_json(frame.u.error);
+        return refusal_json(&frame.u.error);
     return error_json("the enclave answered with something else than was asked for");
 }
 

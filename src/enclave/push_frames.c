@@ -27,7 +27,7 @@ static size_t frame_size(uint32_t kind)
         [PUSH_ANSWER_READY - PUSH_CONFIG] = sizeof(struct push_answer_ready),
         [PUSH_ANSWER_DOCUMENT - PUSH_CONFIG] = sizeof(struct push_answer_document),
         [PUSH_ANSWER_STATE - PUSH_CONFIG] = sizeof(struct push_answer_state),
-        [PUSH_ANSWER_ERROR - PUSH_CONFIG] = CONTROL_TEXT_MAX,
+        [PUSH_ANSWER_ERROR - PUSH_CONFIG] = sizeof(struct push_answer_error),
     };
     if (kind < PUSH_CONFIG || kind - PUSH_CONFIG >= sizeof sizes / sizeof sizes[0])
         return 0;
@@ -98,7 +98,7 @@ static bool frame_is_sound(const struct push_frame *f)
         return f->u.state.is_ready <= 1 && f->u.state.signer <= PUSH_SILENT &&
                f->u.state.session <= PUSH_SILENT;
     case PUSH_ANSWER_ERROR:
-        return TERMINATED(f->u.error);
+        return TERMINATED(f->u.error.text) && f->u.error.code <= PUSH_CODE_CONFIG;
     }
     return false;
 }
@@ -142,12 +142,12 @@ int push_frame_recv(int sock, struct push_frame *ret)
     return -1;
 }
 
-void push_frame_fail(int sock, const char *fmt, ...)
+void push_frame_fail(int sock, enum push_code code, const char *fmt, ...)
 {
-    struct push_frame frame = {.kind = PUSH_ANSWER_ERROR};
+    struct push_frame frame = {.kind = PUSH_ANSWER_ERROR, .u.error.code = code};
     va_list args;
     va_start(args, fmt);
-    vsnprintf(frame.u.error, sizeof frame.u.error, fmt, args);
+    vsnprintf(frame.u.error.text, sizeof frame.u.error.text, fmt, args);
     va_end(args);
     (void)!push_frame_send(sock, &frame);
 }

@@ -15,7 +15,7 @@
  *                        ANSWER_READY     push_answer_ready     the config has taken effect
  *                        ANSWER_DOCUMENT  push_answer_document  to KEYGEN and ATTEST
  *                        ANSWER_STATE     push_answer_state     to PING
- *                        ANSWER_ERROR     text                  to anything
+ *                        ANSWER_ERROR     push_answer_error     to anything
  *
  * The child parses bytes of a stranger: the monitor believes nothing but the form of its frames. */
 #ifndef TMKMS_ENCLAVE_PUSH_FRAMES_H
@@ -29,6 +29,7 @@
 #include "ipc/control.h"
 #include "keyring/public_text.h"
 #include "nitro/nsm.h"
+#include "nitro/push.h"
 
 /* Apart from those of enum control_kind, as both travel on one socket. */
 enum push_kind {
@@ -101,6 +102,11 @@ struct push_answer_state {
     uint32_t log_vsock_port;  /* 0: none */
 };
 
+struct push_answer_error {
+    uint32_t code; /* enum push_code */
+    char text[CONTROL_TEXT_MAX];
+};
+
 /* kind tells which member holds: an enum push_kind, or an enum control_kind for `control`. */
 struct push_frame {
     uint32_t kind;
@@ -114,7 +120,7 @@ struct push_frame {
         struct push_answer_ready ready;
         struct push_answer_document document;
         struct push_answer_state state;
-        char error[CONTROL_TEXT_MAX];
+        struct push_answer_error error;
     } u;
 };
 
@@ -135,6 +141,6 @@ int push_frame_peek(int sock, uint32_t *ret_kind) ATTR_MUST_USE;
 bool push_credentials_are_sound(const struct aws_credentials *c) ATTR_MUST_USE;
 
 /* push_frame_fail sends ANSWER_ERROR with a text (best effort). */
-void push_frame_fail(int sock, const char *fmt, ...) ATTR_PRINTF(2, 3);
+void push_frame_fail(int sock, enum push_code code, const char *fmt, ...) ATTR_PRINTF(3, 4);
 
 #endif

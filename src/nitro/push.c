@@ -143,8 +143,27 @@ static void clean(char *text)
             *p = '?';
 }
 
-json_t *push_ask(int fd, const json_t *request, uint64_t deadline_us, struct err *err)
+static const char *const code_names[] = {
+    [PUSH_CODE_MEASURED] = "measured_config_differs", [PUSH_CODE_CONFIG] = "config_differs"};
+
+const char *push_code_name(enum push_code code)
 {
+    return code_names[code];
+}
+
+enum push_code push_code_of(const char *text)
+{
+    for (size_t i = PUSH_CODE_NONE + 1; text != NULL && i <= PUSH_CODE_CONFIG; i++)
+        if (strcmp(text, code_names[i]) == 0)
+            return (enum push_code)i;
+    return PUSH_CODE_NONE;
+}
+
+json_t *push_ask(
+    int fd, const json_t *request, uint64_t deadline_us, enum push_code *ret_code, struct err *err)
+{
+    if (ret_code != NULL)
+        *ret_code = PUSH_CODE_NONE;
     struct err unsent = {0}, unread;
     bool is_sent = push_write(fd, request, deadline_us, &unsent);
     /* an enclave that refuses early answers before it has taken everything */
@@ -163,6 +182,8 @@ json_t *push_ask(int fd, const json_t *request, uint64_t deadline_us, struct err
     err_set(&said, "%s", words != NULL ? words : "the enclave says no and not why");
     clean(said.text);
     err_set(err, "%s", said.text);
+    if (ret_code != NULL)
+        *ret_code = push_code_of(json_string_value(json_object_get(answer, "code")));
     json_decref(answer);
     return NULL;
 }

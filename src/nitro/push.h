@@ -12,7 +12,8 @@
  *   {"op":"ping"}, answered at once whatever else is in work
  *      -> {"ok":true,"state":"waiting"|"ready","signer":"alive"|"silent","session":"none"|"alive"|"silent",
  *          "log_vsock_port":number}
- *   any failure                                    -> {"ok":false,"error":"in words"} */
+ *   any failure                                    -> {"ok":false,"error":"in words"}, with "code" for those of
+ *                                                       enum push_code */
 #ifndef TMKMS_NITRO_PUSH_H
 #define TMKMS_NITRO_PUSH_H
 
@@ -25,6 +26,16 @@
 #include "base/err.h"
 
 enum { PUSH_PORT = 5050, PUSH_MAX = 256 * 1024, PUSH_DEPTH_MAX = 16, PUSH_NODES_MAX = 8192 };
+
+/* Refusals of a config that a program has to tell from others. */
+enum push_code {
+    PUSH_CODE_NONE,
+    PUSH_CODE_MEASURED, /* "measured_config_differs" from the one that this enclave is bound to */
+    PUSH_CODE_CONFIG,   /* "config_differs" from the running one in what is not measured */
+};
+/* NULL for PUSH_CODE_NONE; text NULL, or a name of no code: PUSH_CODE_NONE. */
+const char *push_code_name(enum push_code code);
+enum push_code push_code_of(const char *text);
 
 /* The frame of a message of n bytes, for who does not wait: push_header_read says how many follow. */
 enum { PUSH_HEADER_LEN = 12 };
@@ -42,7 +53,8 @@ json_t *push_read(int fd, uint64_t deadline_us, struct err *err);
 json_t *push_parse(struct bytes text, struct err *err);
 
 /* push_ask is the host's side of one request: NULL and err also for an answer that says no, with the
- * words of the enclave (free of control characters). The result is the caller's. */
-json_t *push_ask(int fd, const json_t *request, uint64_t deadline_us, struct err *err);
+ * words of the enclave (free of control characters), and its code (ret_code may be NULL). The result is the caller's. */
+json_t *push_ask(
+    int fd, const json_t *request, uint64_t deadline_us, enum push_code *ret_code, struct err *err);
 
 #endif

@@ -49,6 +49,7 @@ struct peer {
 struct persist {
     struct server *server;
     uint32_t cid;
+    uint64_t alive_us;
     struct peer *peers;
     size_t peers_n, chains_n;
     struct chain chains[PERSIST_CHAINS_MAX];
@@ -180,7 +181,10 @@ static void ask_owner(struct chain *c, struct peer *peer)
 static void on_alive(struct peer *peer)
 {
     struct chain *c = peer->chain;
-    if (c == NULL || c->owner != peer)
+    bool is_owner = c != NULL && c->owner == peer;
+    if (is_owner)
+        peer->persist->alive_us = clock_monotonic_us();
+    if (!is_owner)
         peer_refuse(peer, "a frame out of turn");
     else if (c->waiting != NULL)
         peer_refuse(c->waiting,
@@ -490,6 +494,21 @@ enum persist_opened persist_open_chain(struct persist *p, const char *path, cons
 bool persist_listen(struct persist *p, int listener, struct err *err)
 {
     return server_listen(p->server, listener, on_accepted, p, err);
+}
+
+void persist_probe(struct persist *p)
+{
+    for (size_t i = 0; i < p->chains_n; i++) {
+        struct peer *owner = p->chains[i].owner;
+        if (owner != NULL && !peer_send(owner, &(struct link_frame){.kind = LINK_PROBE}))
+            peer_drop(owner);
+    }
+    bury(p, false);
+}
+
+uint64_t persist_alive_us(const struct persist *p)
+{
+    return p->alive_us;
 }
 
 void persist_free(struct persist *p)

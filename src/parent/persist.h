@@ -33,6 +33,10 @@ enum persist_opened persist_open_chain(struct persist *p, const char *path, cons
     const struct config_chain *chain, struct err *err) ATTR_MUST_USE;
 /* Every chain is served on every listener; persist takes it over. */
 bool persist_listen(struct persist *p, int listener, struct err *err) ATTR_MUST_USE;
+/* persist_probe asks every enclave that holds a state whether it is there; persist_alive_us is when one answered last
+ * (monotonic, 0: never). It is the signer that answers, over a connection that no stranger can crowd. */
+void persist_probe(struct persist *p);
+uint64_t persist_alive_us(const struct persist *p);
 void persist_free(struct persist *p); /* before the server stops */
 
 #endif

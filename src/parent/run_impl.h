@@ -7,6 +7,7 @@
 
 #include "base/notify.h"
 #include "monitor/child.h"
+#include "nitro/push.h"
 #include "parent/keeper.h"
 #include "parent/logs.h"
 #include "parent/persist.h"
@@ -47,6 +48,11 @@ struct run_push {
     bool is_stale;     /* the configuration was read again meanwhile */
 };
 
+struct run_life {
+    uint64_t probed_us;
+    bool is_told; /* until it answers again */
+};
+
 struct run {
     const struct run_options *options;
     struct run_config config;
@@ -80,6 +86,7 @@ struct run {
     int64_t expires_s;
 
     uint64_t ticked_us; /* when the loop turned last */
+    struct run_life life;
     struct ping ping;
     struct pulse pulse;
     bool hangs; /* it answers, but one of its processes does not */
@@ -120,6 +127,16 @@ void run_ping_due(evutil_socket_t fd, short what, void *run); /* of the timer: a
 void run_on_answer(void *run, enum ping_answer answer, const struct err *why);
 /* It is given up, and ended unless somebody else started it. */
 void run_lose_enclave(struct run *r, const char *why);
+
+/* ---- run_life.c: what strangers on this machine do ---- */
+
+void run_life_tick(struct run *r, uint64_t now_us);
+/* Is an enclave that answers no ping alive all the same? */
+bool run_life_is_proven(struct run *r, uint64_t now_us);
+/* Does a push that was refused so tell that the enclave has another's configuration? run_on_foreign ends it; one that
+ * somebody else started ends this process. */
+bool run_is_foreign(const struct run *r, enum push_code code);
+void run_on_foreign(struct run *r, const char *words);
 
 /* ---- run.c: the phases ---- */
 

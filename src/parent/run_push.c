@@ -292,20 +292,24 @@ static void finish(struct run *r, int status)
     take_output(r->push.out, r->push.out_text);
     take_output(r->push.errors, r->push.errors_text);
     read_words(r, words, sizeof words);
-    json_t *answer = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? read_answer(r) : NULL;
+    json_t *said = read_answer(r);
+    json_t *answer = WIFEXITED(status) && WEXITSTATUS(status) == 0 ? said : NULL;
+    bool is_foreign = answer == NULL && run_is_foreign(r, push_code_of(text_of(said, "code")));
     if (answer == NULL && words[0] == '\0')
         snprintf(words, sizeof words, "`tmkms nitro push-config` ended with %s",
             child_end_text(status, why, sizeof why));
     r->push.pid = 0;
     bool is_stale = r->push.is_stale;
     run_push_stop(r);
-    if (answer == NULL || !is_stale)
+    if (is_foreign)
+        run_on_foreign(r, words);
+    else if (answer == NULL || !is_stale)
         on_pushed(r, answer, words);
-    if (is_stale)
+    if (is_stale && !is_foreign)
         run_due_in(r->push_due, 0);
     else
         run_reloaded(r);
-    json_decref(answer);
+    json_decref(said);
 }
 
 void run_push_reap(struct run *r)

@@ -68,6 +68,10 @@ void run_on_answer(void *ctx, enum ping_answer answer, const struct err *why)
     r->pulse.since_us = clock_monotonic_us();
     r->pulse.has_answered = true;
     run_due_in(r->ping_due, PING_EVERY_US);
+    if (r->phase == PHASE_BOOTING && answer != PING_WAITING && r->options->how != RUN_ATTACH) {
+        run_on_foreign(r, "it was ready before this service has pushed anything");
+        return;
+    }
     if (r->phase == PHASE_BOOTING || (r->phase == PHASE_READY && answer == PING_WAITING)) {
         run_enter(r, PHASE_ANSWERING);
         run_due_in(r->push_due, 0);

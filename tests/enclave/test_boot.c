@@ -144,7 +144,7 @@ static json_t *ask(const char *request, unsigned ms)
 {
     json_t *message = json_loads(request, 0, NULL);
     int fd = dial();
-    json_t *answer = push_ask(fd, message, rig_in_ms(ms), &err);
+    json_t *answer = push_ask(fd, message, rig_in_ms(ms), NULL, &err);
     close(fd);
     json_decref(message);
     return answer;

@@ -274,8 +274,9 @@ static void verdict_of_the_monitor(void **state)
         assert_true(fd_wait(rig.control, POLLIN, rig_in_ms(10000)));
         assert_int_equal(push_frame_recv(rig.control, &frame), 1);
     }
-    push_frame_fail(rig.control, "restart the enclave");
-    expect_answer("{\"ok\":false,\"error\":\"restart the enclave\"}");
+    push_frame_fail(rig.control, PUSH_CODE_MEASURED, "restart the enclave");
+    expect_answer(
+        "{\"ok\":false,\"error\":\"restart the enclave\",\"code\":\"measured_config_differs\"}");
 }
 
 static void monitor_that_ends(void **state)

@@ -46,7 +46,7 @@ static void fill(uint32_t kind)
         sent.u.document.document_n = NSM_DOCUMENT_MAX;
         sent.u.document.ciphertext_n = KMS_BLOB_MAX;
     } else if (kind == PUSH_ANSWER_ERROR) {
-        snprintf(sent.u.error, sizeof sent.u.error, "words");
+        snprintf(sent.u.error.text, sizeof sent.u.error.text, "words");
     }
 }
 
@@ -152,16 +152,18 @@ static void wrong_values(void **state)
     REFUSED(PUSH_ANSWER_STATE, sent.u.state.is_ready = 2);
     REFUSED(PUSH_ANSWER_STATE, sent.u.state.signer = PUSH_SILENT + 1);
     REFUSED(PUSH_ANSWER_STATE, sent.u.state.session = PUSH_SILENT + 1);
-    REFUSED(PUSH_ANSWER_ERROR, memset(sent.u.error, 'a', sizeof sent.u.error));
+    REFUSED(PUSH_ANSWER_ERROR, sent.u.error.code = PUSH_CODE_CONFIG + 1);
+    REFUSED(PUSH_ANSWER_ERROR, memset(sent.u.error.text, 'a', sizeof sent.u.error.text));
 }
 
 static void failure_in_words(void **state)
 {
     (void)state;
-    push_frame_fail(pair[0], "chain %s", "hub");
+    push_frame_fail(pair[0], PUSH_CODE_MEASURED, "chain %s", "hub");
     assert_int_equal(push_frame_recv(pair[1], &got), 1);
     assert_int_equal(got.kind, PUSH_ANSWER_ERROR);
-    assert_string_equal(got.u.error, "chain hub");
+    assert_string_equal(got.u.error.text, "chain hub");
+    assert_int_equal(got.u.error.code, PUSH_CODE_MEASURED);
 }
 
 int main(void)

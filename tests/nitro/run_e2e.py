@@ -12,13 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import run_faults  # noqa: E402
 import run_life  # noqa: E402
+import run_strangers  # noqa: E402
 import run_tool  # noqa: E402
 from e2e_program import main  # noqa: E402
 from e2e_rig import python_tools  # noqa: E402
 
 AT_A_TIME = 3  # most of them wait most of the time
 # The longest first.
-SCENARIOS = run_faults.SCENARIOS + run_life.SCENARIOS + run_tool.SCENARIOS
+SCENARIOS = run_strangers.SCENARIOS + run_faults.SCENARIOS + run_life.SCENARIOS + run_tool.SCENARIOS
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, SCENARIOS, AT_A_TIME, python_tools))

@@ -287,7 +287,7 @@ static json_t *ask(const char *answer, struct err *err)
         assert_true(fd_write_exact(pair[1], frame, rig_frame(frame, strlen(answer), answer)));
     shutdown(pair[1], SHUT_WR);
     json_t *request = json_pack("{s:s}", "op", "ping");
-    json_t *got = push_ask(pair[0], request, rig_in_ms(1000), err);
+    json_t *got = push_ask(pair[0], request, rig_in_ms(1000), NULL, err);
     json_decref(request);
     close(pair[0]);
     close(pair[1]);
@@ -311,6 +311,31 @@ static void answers(void **state)
     assert_contains(err.text, "no answer from the enclave: cut short");
 }
 
+/* A program can tell some refusals from others, and knows no code that is none. */
+static void codes(void **state)
+{
+    (void)state;
+    assert_null(push_code_name(PUSH_CODE_NONE));
+    for (int i = PUSH_CODE_NONE + 1; i <= PUSH_CODE_CONFIG; i++)
+        assert_int_equal(push_code_of(push_code_name((enum push_code)i)), i);
+    assert_int_equal(push_code_of(NULL), PUSH_CODE_NONE);
+    assert_int_equal(push_code_of(""), PUSH_CODE_NONE);
+    assert_int_equal(push_code_of("config_differs "), PUSH_CODE_NONE);
+    int pair[2];
+    uint8_t frame[256];
+    static const char answer[] = "{\"ok\":false,\"error\":\"other\",\"code\":\"config_differs\"}";
+    struct err err = {0};
+    enum push_code code = PUSH_CODE_NONE;
+    rig_pair(pair);
+    assert_true(fd_write_exact(pair[1], frame, rig_frame(frame, strlen(answer), answer)));
+    json_t *request = json_pack("{s:s}", "op", "config");
+    assert_null(push_ask(pair[0], request, rig_in_ms(1000), &code, &err));
+    assert_int_equal(code, PUSH_CODE_CONFIG);
+    json_decref(request);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 /* An enclave that answers early and closes: its words are reported, not the broken pipe. */
 static void early_refusal_is_heard(void **state)
 {
@@ -323,7 +348,7 @@ static void early_refusal_is_heard(void **state)
     close(pair[1]);
     json_t *request = json_pack("{s:s}", "op", "ping");
     struct err err = {0};
-    assert_null(push_ask(pair[0], request, rig_in_ms(1000), &err));
+    assert_null(push_ask(pair[0], request, rig_in_ms(1000), NULL, &err));
     assert_string_equal(err.text, "too long");
     json_decref(request);
     close(pair[0]);
@@ -333,6 +358,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_message_is_read),
+        cmocka_unit_test(codes),
         cmocka_unit_test(cut_short_at_every_length),
         cmocka_unit_test(damaged_by_one_byte),
         cmocka_unit_test(oversized_is_refused_by_its_header),

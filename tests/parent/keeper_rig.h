@@ -179,7 +179,7 @@ static inline void rig_ping(const char *uds, const char *state)
         fail_msg("%s", err.text);
     int fd = vsock_dial_guest(&v, 0, PUSH_PORT, deadline, &err);
     json_t *ping = json_pack("{s:s}", "op", "ping");
-    json_t *answer = fd >= 0 ? push_ask(fd, ping, deadline, &err) : NULL;
+    json_t *answer = fd >= 0 ? push_ask(fd, ping, deadline, NULL, &err) : NULL;
     if (answer == NULL)
         fail_msg("no answer to a ping: %s", err.text);
     assert_string_equal(json_string_value(json_object_get(answer, "state")), state);
