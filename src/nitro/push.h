@@ -53,7 +53,8 @@ json_t *push_read(int fd, uint64_t deadline_us, struct err *err);
 json_t *push_parse(struct bytes text, struct err *err);
 
 /* push_ask is the host's side of one request: NULL and err also for an answer that says no, with the
- * words of the enclave (free of control characters), and its code (ret_code may be NULL). The result is the caller's. */
+ * words of the enclave (free of control characters), and its code (ret_code may be NULL). The result is the caller's.
+ */
 json_t *push_ask(
     int fd, const json_t *request, uint64_t deadline_us, enum push_code *ret_code, struct err *err);
 
