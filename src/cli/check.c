@@ -85,6 +85,8 @@ static int check(const char *file)
         if (found == NULL)
             return command_failed("no memory");
         preflight(found, &config, file, &problems);
+    } else if (is_read && config_use(&config) == CONFIG_ENCLAVE) {
+        preflight_parent(&config, file, &problems);
     }
     bool ok = problems.errors_n == 0;
     print_problems(&problems);

@@ -290,3 +290,29 @@ void preflight(struct preflight_chain *ret, const struct config *config, const c
     free_keys(&f);
     free(f.keys);
 }
+
+void preflight_parent(const struct config *config, const char *file, struct problems *problems)
+{
+    struct flight f = {.config = config, .file = file, .problems = problems};
+    struct seen_state *seen = calloc(config->chains_n + 1, sizeof *seen);
+    const char *eif = config->enclave.eif;
+    if (seen == NULL)
+        abort();
+    for (size_t i = 0; i < config->chains_n; i++) {
+        const struct config_chain *c = &config->chains[i];
+        struct preflight_chain found = {.key = c->expected_key};
+        if (c->id[0] == '\0' || c->state_file[0] == '\0')
+            continue;
+        if (access(c->state_file, F_OK) == 0)
+            check_state(&f, &found, c, seen, i);
+        else
+            TELL(&f, true, "chain", c->id, "state_file",
+                "%.200s is not on this machine; on the parent of the enclave `tmkms state init -c "
+                "%.200s --chain %s` makes it, for a key that has signed nothing yet",
+                c->state_file, file, c->id);
+    }
+    if (eif[0] != '\0' && access(eif, R_OK) != 0)
+        problems_add(problems, true, "%s: [enclave]: eif: %.300s cannot be opened here: %s", file,
+            eif, strerror(errno));
+    free(seen);
+}

@@ -18,4 +18,8 @@ struct preflight_chain {
 void preflight(struct preflight_chain *ret, const struct config *config, const char *file,
     struct problems *problems);
 
+/* The same for the configuration of an enclave: what `tmkms nitro run` reads on the parent, as far as it is named. What
+ * is not there is only warned of: this may be another machine. */
+void preflight_parent(const struct config *config, const char *file, struct problems *problems);
+
 #endif

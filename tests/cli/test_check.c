@@ -299,7 +299,8 @@ static void a_stolen_lock_is_told(void **state)
     struct signing_key *key;
     struct err warning, err;
     int lock = -1;
-    assert_true(keyring_load(&key, in_dir("hub.key"), KEY_ED25519, KEY_FILE_BASE64, &warning, &err));
+    assert_true(
+        keyring_load(&key, in_dir("hub.key"), KEY_ED25519, KEY_FILE_BASE64, &warning, &err));
     assert_true(machine_lock_take(&lock, "hub", signing_key_public(key), &err));
     check(1);
     assert_contains(r.err, "[[chain]] \"hub\": id: another tmkms process on this machine");
@@ -309,7 +310,8 @@ static void a_stolen_lock_is_told(void **state)
     assert_contains(r.err, "another user has taken its lock, the socket @tmkms-");
     close(lock);
     check(0);
-    assert_true(machine_lock_take(&lock, "hub", signing_key_public(key), &err)); /* check took nothing */
+    assert_true(
+        machine_lock_take(&lock, "hub", signing_key_public(key), &err)); /* check took nothing */
     close(lock);
     signing_key_free(key);
 }
@@ -326,6 +328,36 @@ static void a_damaged_slot_is_told(void **state)
     check(1);
     assert_contains(r.err, "the state file hub.json is damaged in both slots");
     close(fd);
+}
+
+static void the_parents_files_are_looked_at(void **state)
+{
+    (void)state;
+    static const char form[] =
+        "[enclave]\neif = \"no.eif\"\n"
+        "[[chain]]\nid = \"hub\"\nkey_format = { type = \"hex\" }\nstate_vsock_port = 6666\n"
+        "public_key = \"%s\"\nstate_file = \"hub.json\"\n"
+        "[[validator]]\nchain_id = \"hub\"\naddr = { port = 5555 }\nnode = \"tcp://h:1\"\n"
+        "[[providers.softsign]]\nchain_ids = [\"hub\"]\nencrypted_key_b64 = \"AQICAHgBAg==\"\n"
+        "aws_region = \"eu-west-1\"\n";
+    static const char own[] = "8A88E3DD7409F195FD52DB2D3CBA5D72CA6709BF1D94121BF3748801B40F6F5C",
+                      other[] = "D75A980182B10AB7D54BFED3C964073A0EE172F3DAA62325AF021A68F707511A";
+    char text[1024];
+    snprintf(text, sizeof text, form, own);
+    write_file("tmkms.toml", text, 0600);
+    RUN_IN(&r, dir, "check");
+    assert_int_equal(r.exit_code, 0);
+    assert_contains(r.err, "warning: tmkms.toml: [enclave]: eif: no.eif cannot be opened here");
+    assert_contains(r.out, ", 1 warning\n");
+    snprintf(text, sizeof text, form, other);
+    write_file("tmkms.toml", text, 0600);
+    RUN_IN(&r, dir, "check");
+    assert_int_equal(r.exit_code, 1);
+    assert_contains(r.err, "error: tmkms.toml: [[chain]] \"hub\": state_file: ");
+    assert_int_equal(unlink(in_dir("hub.json")), 0); /* as on the machine of who writes it */
+    RUN_IN(&r, dir, "check");
+    assert_int_equal(r.exit_code, 0);
+    assert_contains(r.err, "hub.json is not on this machine");
 }
 
 int main(void)
@@ -345,6 +377,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sockets_and_running_signers_are_seen, enter, leave),
         cmocka_unit_test_setup_teardown(a_stolen_lock_is_told, enter, leave),
         cmocka_unit_test_setup_teardown(a_damaged_slot_is_told, enter, leave),
+        cmocka_unit_test_setup_teardown(the_parents_files_are_looked_at, enter, leave),
         cmocka_unit_test_setup_teardown(limits_must_suffice, enter, leave),
         cmocka_unit_test_setup_teardown(a_fifo_is_no_configuration, enter, leave),
     };
