@@ -134,6 +134,22 @@ static void one_that_does_not_end_is_killed_in_every_phase(void **state)
     }
 }
 
+/* systemd kills all of it then, and an enclave of AWS's tool would live on. */
+static void the_unit_waits_longer_than_the_keeper_may_take(void **state)
+{
+    (void)state;
+    static const char key[] = "TimeoutStopSec=";
+    char line[512];
+    unsigned long seconds = 0;
+    FILE *f = fopen(VECTORS_DIR "/../../packaging/systemd/tmkms-nitro.service", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, key, sizeof key - 1) == 0)
+            seconds = strtoul(line + sizeof key - 1, NULL, 10);
+    fclose(f);
+    assert_true(seconds * 1000000 > KEEPER_STOP_US);
+}
+
 static void one_whose_enclave_runs_has_no_end(void **state)
 {
     (void)state;
@@ -246,6 +262,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             one_that_does_not_end_is_killed_in_every_phase, setup, teardown),
+        cmocka_unit_test(the_unit_waits_longer_than_the_keeper_may_take),
         cmocka_unit_test_setup_teardown(one_whose_enclave_runs_has_no_end, setup, teardown),
         cmocka_unit_test_setup_teardown(
             one_whose_process_hangs_is_lost_in_the_end, setup, teardown),
