@@ -76,6 +76,7 @@ class Machine:
                               capture_output=True, text=True)
         if done.returncode != 0:  # no overlay of an overlay, for one: a copy is as good, and slower
             subprocess.run(["cp", "-a", "--reflink=auto", f"{lower}/.", self.root], check=True)
+        self.root.chmod(0o755)  # `/` of the machine, which strangers may not write to
 
     def install(self):
         chains.run(["meson", "install", "-C", chains.BUILD, "--no-rebuild", "--destdir", self.root], 60)
