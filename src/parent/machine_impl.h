@@ -24,7 +24,7 @@ struct machine {
     struct device_enclave enclave;
     char tool[PROCESS_PATH_MAX];
     int tool_process; /* pidfd of nitro-cli's process for the enclave; -1: none */
-    bool was_tried, has_complained;
+    bool was_tried, was_cut_off, has_complained;
     char log[MACHINE_PATH_MAX]; /* what local processes say besides the console; "": none */
 };
 

@@ -18,8 +18,15 @@ static const char log_name[] = "tmkms::keeper";
 
 enum {
     CALL_US = 20000000,
-    END_US = 10000000,
-    LOOK_US = 3000000,
+    /* Both together within KEEPER_STOP_US. */
+    RUN_GRACE_US = 5000000,
+    END_US = 8000000,
+    SEEK_US = 250000,
+    /* While the tool's own process for the enclave lives, the list says little new, and one that misses the enclave may
+     * be mistaken: the tool asks each such process, with deadlines of its own. */
+    LOOK_US = 6000000,
+    LOOK_AGAIN_US = 2000000,
+    MISSES_MAX = 3,
     QUOTE_MAX = 400,
 };
 
@@ -45,10 +52,10 @@ static void quote(const char *errors, char ret[QUOTE_MAX + 1])
 /* Its answer is JSON on standard output, perhaps behind lines for people. NULL and err; what it says on standard error
  * is in *said. */
 static json_t *call(struct leash *l, const char *const *argv, uint64_t deadline_us,
-    struct process_result *said, struct err *err)
+    uint64_t grace_us, struct process_result *said, struct err *err)
 {
     char words[QUOTE_MAX + 1];
-    if (!process_run(l, argv, deadline_us, said, err))
+    if (!process_run(l, argv, deadline_us, grace_us, said, err))
         return NULL;
     quote(said->errors, words);
     if (!said->is_success) {
@@ -83,7 +90,7 @@ static bool end_one(
 {
     static struct process_result said;
     const char *const argv[] = {tool, "terminate-enclave", "--enclave-id", id, NULL};
-    json_t *answer = call(l, argv, deadline_us, &said, err);
+    json_t *answer = call(l, argv, deadline_us, 0, &said, err);
     json_decref(answer);
     return answer != NULL;
 }
@@ -92,7 +99,7 @@ static json_t *describe(struct leash *l, const char *tool, uint64_t deadline_us,
 {
     static struct process_result said;
     const char *const argv[] = {tool, "describe-enclaves", NULL};
-    json_t *all = call(l, argv, deadline_us, &said, err);
+    json_t *all = call(l, argv, deadline_us, 0, &said, err);
     if (all != NULL && !json_is_array(all)) {
         json_decref(all);
         err_set(err, "nitro-cli describe-enclaves printed no list");
@@ -103,15 +110,17 @@ static json_t *describe(struct leash *l, const char *tool, uint64_t deadline_us,
 
 /* Only an enclave of this very name: whoever has the lock of the name knows that no keeper works for it. */
 static bool end_by_name(struct leash *l, const char *tool, const char *name, bool is_stale,
-    uint64_t deadline_us, struct err *err)
+    uint64_t deadline_us, bool *ret_found, struct err *err)
 {
     json_t *all = describe(l, tool, deadline_us, err);
     bool ok = all != NULL;
+    *ret_found = false;
     for (size_t i = 0; ok && i < json_array_size(all); i++) {
         const json_t *one = json_array_get(all, i);
         const char *id = text_of(one, "EnclaveID");
         if (strcmp(text_of(one, "EnclaveName"), name) != 0 || id[0] == '\0')
             continue;
+        *ret_found = true;
         if (is_stale)
             log_line(LOG_WARN, log_name,
                 "ending the enclave %s (%s), which an earlier run left behind", name, id);
@@ -125,8 +134,9 @@ bool machine_end_abandoned(const char *name, struct err *err)
 {
     char tool[PROCESS_PATH_MAX];
     struct leash none = {.control = -1, .signals = -1};
+    bool found;
     return process_find(tool, NULL, "nitro-cli", NULL, err) &&
-           end_by_name(&none, tool, name, false, clock_monotonic_us() + CALL_US, err);
+           end_by_name(&none, tool, name, false, clock_monotonic_us() + CALL_US, &found, err);
 }
 
 /* ---- the start ---- */
@@ -209,24 +219,28 @@ static bool run(struct machine *m, struct err *err)
     if (o->is_debug)
         argv[n++] = "--debug-mode";
     m->was_tried = true;
-    json_t *ran = call(m->leash, argv, m->deadline_us, &said, err);
+    json_t *ran = call(m->leash, argv, m->deadline_us, RUN_GRACE_US, &said, err);
+    m->was_cut_off = said.end[0] == '\0';
     bool ok = ran != NULL ? take_place(m, ran, err) : explain(m, err);
     json_decref(ran);
-    return ok;
+    return ok && (!m->leash->is_cut || leash_failed(m->leash, "", err));
 }
 
 static bool start(struct machine *m, struct err *err)
 {
+    bool found;
     return process_find(m->tool, NULL, "nitro-cli", NULL, err) &&
-           end_by_name(
-               m->leash, m->tool, m->options.name, true, clock_monotonic_us() + CALL_US, err) &&
+           end_by_name(m->leash, m->tool, m->options.name, true, clock_monotonic_us() + CALL_US,
+               &found, err) &&
            run(m, err);
 }
 
 /* ---- while it runs, and its end ---- */
 
+enum look { LOOK_RUNS, LOOK_MISSED, LOOK_ENDED };
+
 /* A tool that does not answer says nothing about the enclave: whoever uses it has other means to see that it hangs. */
-static bool is_running(struct machine *m)
+static enum look look(struct machine *m)
 {
     struct err why;
     json_t *all = describe(m->leash, m->tool, clock_monotonic_us() + CALL_US, &why);
@@ -234,13 +248,13 @@ static bool is_running(struct machine *m)
         if (!m->has_complained && !m->leash->is_cut)
             log_line(LOG_WARN, log_name, "cannot look after the enclave: %s", why.text);
         m->has_complained = true;
-        return true;
+        return LOOK_RUNS;
     }
-    bool found = false;
-    for (size_t i = 0; i < json_array_size(all) && !found; i++) {
+    enum look found = LOOK_MISSED;
+    for (size_t i = 0; i < json_array_size(all) && found == LOOK_MISSED; i++) {
         const json_t *one = json_array_get(all, i);
-        found = strcmp(text_of(one, "EnclaveID"), m->place.id) == 0 &&
-                strcmp(text_of(one, "State"), "RUNNING") == 0;
+        if (strcmp(text_of(one, "EnclaveID"), m->place.id) == 0)
+            found = strcmp(text_of(one, "State"), "RUNNING") == 0 ? LOOK_RUNS : LOOK_ENDED;
     }
     json_decref(all);
     m->has_complained = false;
@@ -249,24 +263,43 @@ static bool is_running(struct machine *m)
 
 static void keep(struct machine *m, struct err *err)
 {
-    for (;;) {
+    for (unsigned misses = 0;;) {
         struct pollfd p = {.fd = m->tool_process, .events = POLLIN};
-        enum leash_event event = leash_wait(m->leash, &p, 1, clock_monotonic_us() + LOOK_US);
+        bool is_soon = misses > 0 || m->has_complained || m->tool_process < 0;
+        enum leash_event event =
+            leash_wait(m->leash, &p, 1, clock_monotonic_us() + (is_soon ? LOOK_AGAIN_US : LOOK_US));
         if (event == LEASH_READY)
             fd_close(&m->tool_process); /* what it means, the tool says */
-        if (event != LEASH_CUT && !is_running(m)) {
-            err_set(err, "nitro-cli shows the enclave %s no more", m->place.id);
-            m->place.id[0] = '\0';
-            return;
-        }
+        enum look seen = event != LEASH_CUT ? look(m) : LOOK_RUNS;
         if (m->leash->is_cut) {
             leash_failed(m->leash, "", err);
+            return;
+        }
+        misses = seen == LOOK_MISSED ? misses + 1 : 0;
+        if (seen == LOOK_ENDED || (misses > 0 && m->tool_process < 0) || misses >= MISSES_MAX) {
+            err_set(err, "nitro-cli shows the enclave %s no more", m->place.id);
+            m->place.id[0] = '\0';
             return;
         }
     }
 }
 
-/* Told to end in the middle of a start, nobody knows yet what was started: then by name. */
+/* Told to end in the middle of a start, nobody knows yet what was started: then by name. The tool starts an enclave in
+ * a process that outlives the call, and shows it when it runs: so it is sought until then. */
+static bool end_unknown(
+    struct machine *m, struct leash *none, uint64_t deadline_us, struct err *err)
+{
+    for (bool found;;) {
+        bool ok = end_by_name(none, m->tool, m->options.name, false, deadline_us, &found, err);
+        if (found || !m->was_cut_off)
+            return ok;
+        if (clock_monotonic_us() + SEEK_US >= deadline_us)
+            return err_set(err, "nitro-cli was cut off in the middle of its start, and does not "
+                                "show it; `nitro-cli describe-enclaves` may do so later");
+        leash_wait(none, NULL, 0, clock_monotonic_us() + SEEK_US);
+    }
+}
+
 static void stop(struct machine *m)
 {
     struct leash none = {.control = -1, .signals = -1};
@@ -275,9 +308,8 @@ static void stop(struct machine *m)
     fd_close(&m->tool_process);
     if (!m->was_tried)
         return;
-    bool ok = m->place.id[0] != '\0'
-                  ? end_one(&none, m->tool, m->place.id, deadline, &err)
-                  : end_by_name(&none, m->tool, m->options.name, false, deadline, &err);
+    bool ok = m->place.id[0] != '\0' ? end_one(&none, m->tool, m->place.id, deadline, &err)
+                                     : end_unknown(m, &none, deadline, &err);
     if (!ok)
         log_line(LOG_ERROR, log_name, "the enclave may still run: %s", err.text);
     m->was_tried = false;

@@ -26,7 +26,7 @@ static bool find_tools(struct machine *m, char backend[PROCESS_PATH_MAX], struct
         !process_find(backend, "TMKMS_VHOST_VSOCK", "vhost-device-vsock", NULL, err))
         return err_prefix(err, "an enclave under QEMU");
     const char *const argv[] = {m->tool, "-M", "help", NULL};
-    if (!process_run(m->leash, argv, clock_monotonic_us() + HELP_US, &help, err))
+    if (!process_run(m->leash, argv, clock_monotonic_us() + HELP_US, 0, &help, err))
         return false;
     if (help.is_success && strstr(help.out, machine_type) != NULL)
         return true;

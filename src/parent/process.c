@@ -167,14 +167,21 @@ static void take(struct text *t)
 
 /* Until the program has ended; a child of its own that holds the pipes open is not waited for. */
 static bool attend(struct leash *l, struct process *p, struct text *out, struct text *errors,
-    uint64_t deadline_us, struct process_result *ret, struct err *err)
+    uint64_t deadline_us, uint64_t grace_us, struct process_result *ret, struct err *err)
 {
+    struct leash none = {.control = -1, .signals = -1}, *given = l;
     for (bool is_over = false; !is_over || out->fd >= 0 || errors->fd >= 0;) {
         struct pollfd fds[] = {{.fd = out->fd, .events = POLLIN},
             {.fd = errors->fd, .events = POLLIN}, {.fd = p->fd, .events = POLLIN}};
         enum leash_event event = leash_wait(l, fds, 3, is_over ? 0 : deadline_us);
+        if (event == LEASH_CUT && !is_over && grace_us > 0) {
+            uint64_t end = clock_monotonic_us() + grace_us;
+            deadline_us = end < deadline_us ? end : deadline_us;
+            l = &none;
+            continue;
+        }
         if (event != LEASH_READY)
-            return is_over || leash_failed(l, "no answer in time", err);
+            return is_over || leash_failed(given, "no answer in time", err);
         if (fds[0].revents != 0)
             take(out);
         if (fds[1].revents != 0)
@@ -185,7 +192,7 @@ static bool attend(struct leash *l, struct process *p, struct text *out, struct 
     return true;
 }
 
-bool process_run(struct leash *l, const char *const *argv, uint64_t deadline_us,
+bool process_run(struct leash *l, const char *const *argv, uint64_t deadline_us, uint64_t grace_us,
     struct process_result *ret, struct err *err)
 {
     int out[2] ATTR_CLEANUP(fd_close_pair) = {-1, -1};
@@ -201,7 +208,7 @@ bool process_run(struct leash *l, const char *const *argv, uint64_t deadline_us,
     struct text texts[2] = {{.fd = out[0], .buf = ret->out, .cap = sizeof ret->out},
         {.fd = errors[0], .buf = ret->errors, .cap = sizeof ret->errors}};
     out[0] = errors[0] = -1;
-    bool ok = attend(l, &p, &texts[0], &texts[1], deadline_us, ret, err);
+    bool ok = attend(l, &p, &texts[0], &texts[1], deadline_us, grace_us, ret, err);
     fd_close(&texts[0].fd);
     fd_close(&texts[1].fd);
     process_stop(&p, 0);

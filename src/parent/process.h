@@ -40,11 +40,12 @@ void process_stop(struct process *p, uint64_t deadline_us);
 /* A program that runs to its end. Texts are cut to their room. */
 struct process_result {
     bool is_success; /* exit code 0 */
-    char end[64];    /* "exit code 1" */
+    char end[64];    /* "exit code 1"; "": it did not come to its end, but was killed */
     char out[32768];
     char errors[4096];
 };
-bool process_run(struct leash *l, const char *const *argv, uint64_t deadline_us,
+/* grace_us: for so long it may go on to its end (and then succeeds) once the leash is cut. */
+bool process_run(struct leash *l, const char *const *argv, uint64_t deadline_us, uint64_t grace_us,
     struct process_result *ret, struct err *err) ATTR_MUST_USE;
 
 #endif

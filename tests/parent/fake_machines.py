@@ -7,7 +7,8 @@ qemu       "" boots; "old" knows no nitro-enclave machine; "dies" ends at once; 
            "short" boots and ends after a second
 vhost      "" listens; "dies" ends at once
 nitro-cli  "" works; "busy" cannot start; "refuse WORDS" cannot start either; "garbled" prints no JSON; "slow" never
-           ends; "deaf" does not describe
+           ends; "late SECONDS" starts so slowly, in a process that lives on when the call is killed; "deaf" does not
+           describe; "forgetful" shows no enclave, once
 """
 
 import json
@@ -119,13 +120,21 @@ def run_enclave():
     if mood() == "garbled":
         print("everything is fine")
         return
+    if mood().startswith("late "):
+        if os.fork() != 0:
+            os.wait()
+            print(json.dumps(enclaves()[-1], indent=2))
+            return
+        os.setsid()
+        time.sleep(float(mood().removeprefix("late ")))
     keeps = os.posix_spawnp("sleep", ["sleep", "3600"], os.environ, setsid=True,
                             file_actions=[(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)])
     enclave = {"EnclaveName": option("--enclave-name"), "EnclaveID": f"i-0123456789abcdef0-enc{keeps:x}",
                "ProcessID": keeps, "EnclaveCID": int(option("--enclave-cid") or 18),
                "NumberOfCPUs": int(option("--cpu-count")), "CPUIDs": [1, 3], "MemoryMiB": int(option("--memory"))}
     store(enclaves() + [{**enclave, "State": "RUNNING", "Flags": "NONE"}])
-    print(json.dumps(enclave, indent=2))
+    if not mood().startswith("late "):
+        print(json.dumps(enclave, indent=2))
 
 
 def terminate_enclave():
@@ -148,6 +157,10 @@ def nitro_cli():
     elif command == "describe-enclaves":
         if mood() == "deaf":
             sys.exit("[ E49 ] Socket error.")
+        if mood() == "forgetful":
+            write(f"{FOLDER}/nitro-cli.mood", "")
+            print("[]")
+            return
         print(json.dumps(enclaves(), indent=2))
     elif command == "terminate-enclave":
         terminate_enclave()

@@ -106,6 +106,13 @@ static void one_that_was_left_behind_is_ended_first(void **state)
     assert_string_equal(fake_read("enclaves.json"), "[]");
 }
 
+static bool has_called(const char *words, size_t n, unsigned seconds)
+{
+    for (unsigned i = 0; i < seconds * 20 && calls_with(words) < n; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    return calls_with(words) >= n;
+}
+
 static void one_that_dies_is_noticed(void **state)
 {
     (void)state;
@@ -113,7 +120,8 @@ static void one_that_dies_is_noticed(void **state)
     struct machine_options o = fake_options(MACHINE_NITRO_CLI, "n3");
     start(&k, &o);
     fake_write("nitro-cli.mood", "deaf", 0600); /* says nothing about the enclave */
-    assert_false(fd_wait(k.control, POLLIN, clock_monotonic_us() + 5000000));
+    assert_true(has_called("describe-enclaves", calls_with("describe-enclaves") + 2, 60));
+    assert_false(fd_wait(k.control, POLLIN, clock_monotonic_us() + 100000));
     fake_write("nitro-cli.mood", "", 0600);
     assert_int_equal(kill(tools_process(), SIGKILL), 0);
     struct keeper_message msg = rig_hear(&k, 20);
@@ -127,12 +135,31 @@ static void one_that_dies_is_noticed(void **state)
     char text[200];
     snprintf(text, sizeof text, "[%s]", stranger);
     fake_write("enclaves.json", text, 0600);
-    msg = rig_hear(&k, 20);
+    msg = rig_hear(&k, 60);
     assert_int_equal(msg.kind, KEEPER_ENDED);
     assert_true(rig_has_ended(k.pid, 10000));
     rig_close(&k);
     assert_int_equal(kill(keeps, SIGKILL), 0);
     assert_contains(fake_read("enclaves.json"), "other");
+}
+
+static void one_look_that_misses_it_ends_nothing(void **state)
+{
+    (void)state;
+    struct keeper_rig k;
+    struct machine_options o = fake_options(MACHINE_NITRO_CLI, "n7");
+    struct machine_place place = start(&k, &o);
+    fake_write("nitro-cli.mood", "forgetful", 0600);
+    for (int i = 0; i < 600 && fake_read("nitro-cli.mood")[0] != '\0'; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    assert_string_equal(fake_read("nitro-cli.mood"), "");
+    assert_true(has_called("describe-enclaves", calls_with("describe-enclaves") + 1, 40));
+    assert_false(fd_wait(k.control, POLLIN, clock_monotonic_us() + 2000000));
+    assert_int_equal(calls_with("terminate-enclave"), 0);
+    assert_contains(fake_read("enclaves.json"), place.id);
+    rig_close(&k);
+    assert_true(rig_has_ended(k.pid, 10000));
+    assert_string_equal(fake_read("enclaves.json"), "[]");
 }
 
 /* Each code that people meet: words that help, and whether another try makes sense. */
@@ -194,6 +221,35 @@ static void it_can_be_stopped_while_the_tool_works(void **state)
     assert_true(rig_is_gone(fakes, 3000));
 }
 
+/* What the tool starts belongs to a process that lives on when the tool is killed. */
+static void nothing_is_left_of_a_start_that_was_cut(const char *mood)
+{
+    struct machine_options o = fake_options(MACHINE_NITRO_CLI, "n8");
+    fake_write("nitro-cli.mood", mood, 0600);
+    struct keeper_rig k = rig_spawn();
+    rig_ask(&k, &o);
+    assert_true(has_called("run-enclave", 1, START_S));
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    assert_int_equal(kill(k.pid, SIGTERM), 0);
+    assert_true(rig_has_ended(k.pid, 20000));
+    rig_close(&k);
+    assert_true(rig_is_gone(fakes, 10000)); /* whatever still started something */
+    assert_string_equal(fake_read("enclaves.json"), "[]");
+    assert_int_equal(calls_with("terminate-enclave"), 1);
+}
+
+static void a_start_that_is_cut_is_waited_for(void **state)
+{
+    (void)state;
+    nothing_is_left_of_a_start_that_was_cut("late 2");
+}
+
+static void one_that_comes_after_the_wait_is_ended_as_well(void **state)
+{
+    (void)state;
+    nothing_is_left_of_a_start_that_was_cut("late 8");
+}
+
 int main(void)
 {
     snprintf(old_path, sizeof old_path, "%s", getenv("PATH"));
@@ -201,9 +257,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_runs_and_is_ended_by_its_id, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_was_left_behind_is_ended_first, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_dies_is_noticed, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_look_that_misses_it_ends_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(each_code_is_explained, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_start_says_what_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(it_can_be_stopped_while_the_tool_works, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_start_that_is_cut_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            one_that_comes_after_the_wait_is_ended_as_well, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
