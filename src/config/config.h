@@ -27,6 +27,8 @@ enum {
     CONFIG_HOOK_MAX = 1024,
     CONFIG_PREFIX_MAX = 64,
     CONFIG_NAME_MAX = 51,
+    CONFIG_CPUS_MAX = 64,
+    CONFIG_MEMORY_MIN_MIB = 64,
 };
 
 /* How public keys are printed for this chain. */

@@ -293,6 +293,9 @@ static void check_enclave(const struct raw *raw)
     if (e->cid > 0 && e->cid < 4)
         complain(raw, &place, "cid", "is %u; 1 to 3 are the machine's own, write 4 or more, or 0",
             e->cid);
+    if (e->memory_mib > 0 && e->memory_mib < CONFIG_MEMORY_MIN_MIB)
+        complain(raw, &place, "memory_mib", "is %u; an enclave has %d at least, or write 0",
+            e->memory_mib, CONFIG_MEMORY_MIN_MIB);
     if (e->name[0] == '.' || e->name[0] == '-')
         complain(raw, &place, "name", "\"%s\" begins with a dot or a dash", e->name);
 }

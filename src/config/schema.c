@@ -217,7 +217,7 @@ const struct schema_key schema_keys[] = {
         .preset_doc = "required for `tmkms nitro run`, unless its `--eif` says it",
         .doc = "The image to start. This key and those below are for `tmkms nitro run` alone: "
                "neither pushed to the enclave nor measured."},
-    {"enclave", "cpus", SCHEMA_INTEGER, .is_for_parent = true, .min = 1, .max = 128,
+    {"enclave", "cpus", SCHEMA_INTEGER, .is_for_parent = true, .min = 1, .max = CONFIG_CPUS_MAX,
         IN_ENCLAVE(cpus), .preset_doc = "2, or 1 under QEMU", .doc = "Processors of the enclave."},
     {"enclave", "memory_mib", SCHEMA_INTEGER, .is_for_parent = true, .preset = "0", .min = 0,
         .max = 1048576, IN_ENCLAVE(memory_mib),

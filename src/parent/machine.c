@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "config/config.h"
 #include "nitro/eif.h"
 #include "parent/heartbeat.h"
 #include "parent/machine_impl.h"
@@ -22,6 +24,10 @@ enum {
     TURN_US = 50000,
     QUOTE_MAX = 600,
 };
+
+/* `tmkms check` must not accept what no machine takes. */
+static_assert(CONFIG_CPUS_MAX == MACHINE_CPUS_MAX, "processors");
+static_assert(CONFIG_MEMORY_MIN_MIB == MEMORY_MIN_MIB, "memory");
 
 static const struct machine_ops *const kinds[MACHINE_KINDS] = {
     [MACHINE_NITRO_CLI] = &machine_nitro_cli,

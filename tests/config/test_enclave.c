@@ -127,7 +127,7 @@ static void the_guides_example_is_accepted(void **state)
     assert_int_equal(v->address.kind, LINK_VSOCK);
     assert_int_equal(v->address.vsock_port, 5555);
     assert_false(v->address.is_secret_connection);
-    assert_string_equal(v->address.text, "vsock://3:5555");
+    assert_string_equal(v->address.text, "vsock://parent:5555");
     assert_false(link_address_needs_identity(&v->address));
     assert_int_equal(v->line, WIRE_P1);
     assert_int_equal(config.enclave.log_port, 0);
@@ -186,7 +186,7 @@ static void every_key_of_an_enclave_arrives(void **state)
     assert_true(c->context_has_measured);
     const struct config_validator *v = config.validators;
     assert_string_equal(
-        v[0].address.text, "vsock://f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff00010203@3:5555");
+        v[0].address.text, "vsock://f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff00010203@parent:5555");
     assert_true(v[0].address.has_peer_id);
     assert_memory_equal(v[0].address.peer_id, peer, sizeof peer);
     assert_true(link_address_needs_identity(&v[0].address));
@@ -233,7 +233,10 @@ static void what_does_not_fit_together_is_refused(void **state)
         {"[enclave]\nname = \"../x\"\n" GOOD, "[enclave]: name: \"../x\" may hold only"},
         {"[enclave]\nname = \"..\"\n" GOOD, "[enclave]: name: \"..\" begins with a dot"},
         {"[enclave]\ncpus = 0\n" GOOD, "[enclave]: cpus: is 0"},
+        {"[enclave]\ncpus = 65\n" GOOD, "[enclave]: cpus: is 65"},
         {"[enclave]\nmemory_mib = -1\n" GOOD, "[enclave]: memory_mib: is -1"},
+        {"[enclave]\nmemory_mib = 1\n" GOOD, "[enclave]: memory_mib: is 1; an enclave has 64"},
+        {"[enclave]\nmemory_mib = 63\n" GOOD, "[enclave]: memory_mib: is 63; an enclave has 64"},
         {"[enclave]\neif = \"/srv/\"\n" GOOD, "[enclave]: eif: \"/srv/\" is a folder"},
         {CHAIN("") KEY(""), "aws_region: is missing; encrypted_key_b64 needs the region"},
         {CHAIN("") KEY("aws_region = \"<AWS region>\"\n"), "\"<AWS region>\" is no region"},
@@ -385,7 +388,7 @@ static void each_side_refuses_what_is_for_the_other(void **state)
         {CONFIG_HOST, GOOD,
             "[[chain]] \"a\": encrypted_key_b64: is for the enclave (`tmkms nitro`)"},
         {CONFIG_HOST, GOOD, "[[chain]] \"a\": state_vsock_port: is for the enclave"},
-        {CONFIG_HOST, GOOD, "[[validator]] \"vsock://3:5555\": addr: a port without a host"},
+        {CONFIG_HOST, GOOD, "[[validator]] \"vsock://parent:5555\": addr: a port without a host"},
         {CONFIG_HOST,
             CHAIN_("a", "") KEY(REGION) NODE("\"1.2.3.4:5\"") "encrypted_secret_key_b64 = \"" BLOB
                                                               "\"\n",
