@@ -133,7 +133,7 @@ void link_address_set_vsock(struct link_address *a)
     if (a->has_peer_id)
         hex_lower(bytes_of(a->peer_id, PEER_ID_LEN), id);
     a->kind = LINK_VSOCK;
-    snprintf(a->text, sizeof a->text, "vsock://%s%s3:%" PRIu32, id, a->has_peer_id ? "@" : "",
+    snprintf(a->text, sizeof a->text, "vsock://%s%sparent:%" PRIu32, id, a->has_peer_id ? "@" : "",
         a->vsock_port);
 }
 

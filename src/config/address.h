@@ -39,7 +39,7 @@ struct link_address {
 bool link_address_parse(struct link_address *ret, const char *text, struct err *err) ATTR_MUST_USE;
 
 /* link_address_set_vsock makes the address of a port of the parent out of vsock_port,
- * is_secret_connection and the peer id, which are set already: "vsock://[ID@]3:PORT". */
+ * is_secret_connection and the peer id, which are set already: "vsock://[ID@]parent:PORT". */
 void link_address_set_vsock(struct link_address *a);
 
 /* Both ends prove who they are: this one needs an identity key. */

@@ -147,7 +147,7 @@ static void test_vsock(void **state)
         node_hang_up(c);
     }
     node_unlisten(l);
-    rig_log_has(r, "[test-1@vsock://3:5555] connected to validator successfully", 1);
+    rig_log_has(r, "[test-1@vsock://parent:5555] connected to validator successfully", 1);
     assert_int_equal(rig_log_count(r, "unverified"), 0);
     unsetenv("TMKMS_VSOCK_UDS");
     close(channel);
