@@ -26,8 +26,8 @@ enum {
 };
 
 /* `tmkms check` must not accept what no machine takes. */
-static_assert(CONFIG_CPUS_MAX == MACHINE_CPUS_MAX, "processors");
-static_assert(CONFIG_MEMORY_MIN_MIB == MEMORY_MIN_MIB, "memory");
+static_assert((int)CONFIG_CPUS_MAX == (int)MACHINE_CPUS_MAX, "processors");
+static_assert((int)CONFIG_MEMORY_MIN_MIB == (int)MEMORY_MIN_MIB, "memory");
 
 static const struct machine_ops *const kinds[MACHINE_KINDS] = {
     [MACHINE_NITRO_CLI] = &machine_nitro_cli,
