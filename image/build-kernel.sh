@@ -149,22 +149,20 @@ fi
 
 [ "$(uname -m)" = x86_64 ] || skip "the kernel is built on x86_64 only (doc/image.md says how aarch64 would be built)"
 debian_is_bookworm || skip "the kernel is built on Debian 12 only"
-[ -n "${TMKMS_CACHED_ONLY:-}" ] || debian_install "${packages[@]}" ||
-    skip "the kernel needs these Debian packages: ${packages[*]}"
+debian_install "${packages[@]}" || skip "the kernel needs these Debian packages: ${packages[*]}"
 
 scratch=$(mktemp -d)
 temporary+=("$scratch")
 # Neither a comment nor a word to people makes another kernel.
 key=$(declare -f build_kernel && grep '^CONFIG_' "$config" && tool_versions)
-if [ -z "${TMKMS_CACHED_ONLY:-}" ] && ask_version; then
+if [ -n "${TMKMS_CACHED_ONLY:-}" ] && [ -z "$source_file" ]; then
+    cache_newest "kernel-*" "$key" || skip "the kernel is not built here yet"
+elif ask_version; then
     cache_folder "kernel-$source_version" "$key"
     cache_build "the kernel from $package $source_version (once; 5 to 20 minutes)" build_kernel
 else
-    TMKMS_CACHED_ONLY='' cache_folder "kernel-*" "$key"
-    # shellcheck disable=SC2086  # a pattern: any version of the source, the newest first
-    folder=$(ls -d $folder 2>/dev/null | sort -rV | head -n 1 || true)
-    [ -d "$folder/out" ] || skip "no kernel is in $cache, and Debian's archive is not asked or cannot be reached"
-    echo "The kernel is the one in $folder; Debian's archive was not asked or cannot be reached" >&2
+    cache_newest "kernel-*" "$key" || skip "Debian's archive cannot be reached, and no kernel is in $cache"
+    echo "Debian's archive cannot be reached: the kernel is the one in $folder" >&2
 fi
 mkdir -p "$target"
 install -m 644 -t "$target" "$folder"/out/*

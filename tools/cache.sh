@@ -14,10 +14,22 @@ skip() {
     exit 77
 }
 
+cache_hash() {
+    printf '%s' "$1" | sha256sum | cut -c1-12
+}
+
 # cache_folder NAME KEY: sets $folder.
 cache_folder() {
-    folder=$cache/$1-$(printf '%s' "$2" | sha256sum | cut -c1-12)
+    folder=$cache/$1-$(cache_hash "$2")
     [ -z "${TMKMS_CACHED_ONLY:-}" ] || [ -d "$folder/out" ] || skip "$1 is not built here yet"
+}
+
+# cache_newest PATTERN KEY: sets $folder to the newest finished one whose name fits the pattern; false if there is none.
+cache_newest() {
+    # shellcheck disable=SC2086  # a pattern
+    folder=$(ls -d "$cache"/$1-"$(cache_hash "$2")"/out 2>/dev/null | sort -rV | head -n 1 || true)
+    folder=${folder%/out}
+    [ -n "$folder" ]
 }
 
 # cache_build WHAT FUNCTION ARGUMENT...: the function runs in a folder of its own, puts what shall stay into ./out, and

@@ -26,11 +26,16 @@ as_root() {
     fi
 }
 
-# Installs those of the packages that are missing; nothing else on the machine is upgraded.
+# Installs those of the packages that are missing; nothing else on the machine is upgraded. With TMKMS_CACHED_ONLY set
+# (tools/cache.sh) nothing is installed.
 debian_install() {
     local missing
     missing=$(missing_of "$@" | tr '\n' ' ')
     [ -n "$missing" ] || return 0
+    if [ -n "${TMKMS_CACHED_ONLY:-}" ]; then
+        echo "Not installed: $missing" >&2
+        return 1
+    fi
     echo "Installing: $missing" >&2
     # shellcheck disable=SC2016,SC2086  # $@ is the inner shell's; one argument a package
     as_root "these packages must be installed: $missing" env DEBIAN_FRONTEND=noninteractive sh -c '

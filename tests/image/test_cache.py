@@ -9,7 +9,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-CACHE = Path(__file__).resolve().parents[2] / "tools/cache.sh"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+CACHE = TOOLS / "cache.sh"
 
 
 class Cache(unittest.TestCase):
@@ -66,6 +67,32 @@ class Cache(unittest.TestCase):
         process.communicate(timeout=30)
         self.assertNotIn("out", self.left())
         self.assertEqual(self.run_one("echo whole >out/it")[:2], (0, "whole\n"))
+
+    def newest(self, pattern):
+        script = (f'set -euo pipefail\nsource "{CACHE}"\ncache_newest "{pattern}" key || skip "none"\n'
+                  'basename "$folder"\n')
+        env = {**os.environ, "TMKMS_CACHE": str(self.folder / "cache"), "TMKMS_CACHED_ONLY": "1"}
+        done = subprocess.run(["bash", "-c", script], env=env, text=True, capture_output=True, timeout=30)
+        return done.returncode, done.stdout.strip()
+
+    def test_the_newest_of_any_version_is_found_and_nothing_unfinished(self):
+        self.assertEqual(self.newest("thing*")[0], 77)
+        self.run_one("echo one >out/it")
+        finished = next((self.folder / "cache").iterdir())
+        hash_of_key = finished.name.removeprefix("thing-")
+        for name in (f"thing-6.12.9-{hash_of_key}/out", f"thing-6.12.10-{hash_of_key}/out",
+                     f"thing-6.12.11-{hash_of_key}", "thing-6.12.12-000000000000/out"):
+            (self.folder / "cache" / name).mkdir(parents=True)
+        self.assertEqual(self.newest("thing-*"), (0, f"thing-6.12.10-{hash_of_key}"))
+
+    def test_cached_only_installs_no_package(self):
+        script = (f'set -euo pipefail\nsource "{TOOLS / "debian.sh"}"\nas_root() {{ echo "asked for root"; }}\n'
+                  'is_installed() { return 1; }\ndebian_install some-package')
+        for only, expected in (("1", (1, "", "Not installed: some-package \n")),
+                               ("", (0, "", "Installing: some-package \nasked for root\n"))):
+            done = subprocess.run(["bash", "-c", script], env={**os.environ, "TMKMS_CACHED_ONLY": only}, text=True,
+                                  capture_output=True, timeout=30)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), expected)
 
 
 if __name__ == "__main__":
