@@ -250,24 +250,50 @@ int machine_open_log(
     return fd;
 }
 
+/* The last whole lines of the text that fit, as one. */
+static void join_lines(const char *text, size_t n, char ret[QUOTE_MAX + 1])
+{
+    static const char mark[] = " | ";
+    size_t at = QUOTE_MAX;
+    while (n > 0) {
+        size_t from = n, mark_n = at < QUOTE_MAX ? sizeof mark - 1 : 0;
+        while (from > 0 && text[from - 1] != '\n')
+            from--;
+        while (n > from && isspace((unsigned char)text[n - 1]))
+            n--;
+        if (n - from + mark_n > at)
+            break;
+        if (n > from) {
+            at -= mark_n;
+            memcpy(ret + at, mark, mark_n);
+            at -= n - from;
+            memcpy(ret + at, text + from, n - from);
+        }
+        n = from > 0 ? from - 1 : 0;
+    }
+    memmove(ret, ret + at, QUOTE_MAX - at);
+    ret[QUOTE_MAX - at] = '\0';
+}
+
 void machine_quote(const char *path, const char *whose, struct err *err)
 {
-    char text[QUOTE_MAX + 1];
+    char text[QUOTE_MAX], joined[QUOTE_MAX + 1];
     struct stat st;
     int fd ATTR_CLEANUP(fd_close) = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) != 0)
         return;
-    ssize_t n = pread(fd, text, QUOTE_MAX, st.st_size > QUOTE_MAX ? st.st_size - QUOTE_MAX : 0);
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
-        n--;
-    if (n <= 0)
-        return;
-    for (ssize_t i = 0; i < n; i++)
+    bool is_cut = st.st_size > QUOTE_MAX;
+    ssize_t got = pread(fd, text, QUOTE_MAX, is_cut ? st.st_size - QUOTE_MAX : 0);
+    size_t n = got > 0 ? (size_t)got : 0;
+    const char *newline = is_cut ? memchr(text, '\n', n) : NULL;
+    size_t from = newline != NULL && newline + 1 < text + n ? (size_t)(newline + 1 - text) : 0;
+    for (size_t i = 0; i < n; i++)
         if (text[i] != '\n' && (text[i] < 0x20 || text[i] > 0x7e))
             text[i] = text[i] == '\r' ? ' ' : '?';
-    text[n] = '\0';
+    join_lines(text + from, n - from, joined);
     size_t used = strlen(err->text);
-    snprintf(err->text + used, sizeof err->text - used, "; %s says last: %s", whose, text);
+    if (joined[0] != '\0')
+        snprintf(err->text + used, sizeof err->text - used, "; %s says last: %s", whose, joined);
 }
 
 bool machine_await_socket(

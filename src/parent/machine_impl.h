@@ -53,7 +53,7 @@ bool machine_claim_uds(struct machine *m, struct err *err) ATTR_MUST_USE;
 /* A fresh file for output, in the enclave's folder: -1 and err. */
 int machine_open_log(
     char *ret_path, size_t cap, const struct kept *kept, const char *name, struct err *err);
-/* Puts the end of a file behind what err says. */
+/* Puts the last whole lines of a file behind what err says, with " | " between them. */
 void machine_quote(const char *path, const char *whose, struct err *err);
 /* Has one of the local processes ended? Then err says which, how, and what it said last. */
 bool machine_process_ended(struct machine *m, struct err *err);

@@ -168,6 +168,33 @@ static void a_program_that_fails_is_quoted(void **state)
     unsetenv("TMKMS_SIM");
 }
 
+/* Of a long output the last lines, each from its beginning, on one line. */
+static void the_last_whole_lines_are_quoted(void **state)
+{
+    (void)state;
+    char path[200];
+    static const char script[] = "#!/bin/sh\nfor i in $(seq 100 199); do printf 'line %s of "
+                                 "many\\r\\n\\n' $i; done\nexit 4\n";
+    snprintf(path, sizeof path, "%s-sim", run_dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+    assert_true(fd >= 0 && fd_write_exact(fd, script, sizeof script - 1));
+    close(fd);
+    setenv("TMKMS_SIM", path, 1);
+    struct keeper_rig k = rig_spawn();
+    struct machine_options o = rig_options(MACHINE_SIMULATED, "many");
+    rig_ask(&k, &o);
+    struct keeper_message msg = rig_hear(&k, START_S);
+    assert_int_equal(msg.kind, KEEPER_FAILED);
+    assert_contains(msg.u.text, "says last: line 1");
+    assert_contains(msg.u.text, "line 198 of many | line 199 of many");
+    assert_string_equal(msg.u.text + strlen(msg.u.text) - 16, "line 199 of many");
+    assert_null(strchr(msg.u.text, '\n'));
+    assert_true(rig_has_ended(k.pid, 10000));
+    rig_close(&k);
+    unlink(path);
+    unsetenv("TMKMS_SIM");
+}
+
 static void nonsense_is_refused(void **state)
 {
     (void)state;
@@ -246,6 +273,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_name_is_given_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_socket_in_use_is_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_program_that_fails_is_quoted, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_whole_lines_are_quoted, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_is_refused, setup, teardown),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(memory_follows_the_image),
