@@ -1,30 +1,18 @@
 #!/usr/bin/env bash
 # Builds a release of CometBFT once and prints the path of its binary. Usage: tools/get-cometbft.sh v0.38.25
 #
-# The binary stays in ${XDG_CACHE_HOME:-~/.cache}/tmkms-tests, outside the tree. Safe to run at the same time
-# (a lock for each version) and to interrupt (the binary is moved into place when it is complete).
-# Exit codes: 0 built or found; 1 the build failed; 3 no usable Go here, so the caller may skip.
+# The binary stays in the cache of tools/cache.sh. Safe to run at the same time (a lock for each version) and to
+# interrupt (the binary is moved into place when it is complete).
+# Exit codes: 0 built or found; 1 the build failed; 77 it cannot be made here, and why, so the caller may skip.
 set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+source "$here/cache.sh"
+source "$here/go.sh"
 
 version=${1:?usage: tools/get-cometbft.sh VERSION}
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/tmkms-tests
 folder=$cache/cometbft-$version
 binary=$folder/cometbft
 build_seconds=900
-
-find_go() {
-    local go major minor
-    for go in "$(command -v go || true)" /usr/local/go/bin/go /usr/lib/go-*/bin/go; do
-        [ -x "$go" ] || continue
-        # From 1.21 on Go fetches the tool chain that a module asks for.
-        IFS=. read -r major minor _ < <("$go" env GOVERSION | sed 's/^go//')
-        if [ "$major" -gt 1 ] || [ "${minor%%[!0-9]*}" -ge 21 ]; then
-            printf '%s\n' "$go"
-            return 0
-        fi
-    done
-    return 1
-}
 
 # Release v0.34 still carries tendermint's module path, so `go install` refuses it: a module of our own
 # replaces the one by the other.
@@ -49,19 +37,16 @@ build() {
 }
 
 if [ ! -x "$binary" ]; then
-    go=$(find_go) || {
-        echo "no Go 1.21 or newer found, which builds CometBFT" >&2
-        exit 3
-    }
+    [ -z "${TMKMS_CACHED_ONLY:-}" ] || skip "CometBFT $version is not built here yet"
+    # From 1.21 on Go fetches the tool chain that a module asks for.
+    go_find 21 || skip "no Go 1.21 or newer found, which builds CometBFT"
     mkdir -p "$folder"
     exec 9>"$folder/lock"
     flock 9
     if [ ! -x "$binary" ]; then
         echo "building CometBFT $version (once; 1 to 5 minutes)" >&2
         work=$(mktemp -d "$folder/build.XXXXXX")
-        trap 'rm -rf "$work"' EXIT
-        # -modcacherw: a cache that plain `rm -r` can remove.
-        export CGO_ENABLED=0 GOFLAGS=-modcacherw GOPATH=$cache/go GOCACHE=$cache/go-build
+        temporary+=("$work")
         if ! (build) >"$folder/build.log" 2>&1; then
             tail -n 20 "$folder/build.log" >&2
             echo "building CometBFT $version failed; the log is $folder/build.log" >&2

@@ -94,6 +94,14 @@ class Cache(unittest.TestCase):
                                   capture_output=True, timeout=30)
             self.assertEqual((done.returncode, done.stdout, done.stderr), expected)
 
+    def test_each_tool_says_that_it_is_not_there(self):
+        env = {**os.environ, "TMKMS_CACHE": str(self.folder / "cache"), "TMKMS_CACHED_ONLY": "1"}
+        for words in (["get-cometbft.sh", "v0.38.25"], ["get-imds-mock.sh"], ["get-python-tools.sh"], ["get-qemu.sh"],
+                      ["get-vhost-vsock.sh"], ["get-eif-build.sh"]):
+            done = subprocess.run([TOOLS / words[0], *words[1:]], env=env, text=True, capture_output=True, timeout=30)
+            self.assertEqual((done.returncode, done.stdout), (77, ""), words)
+            self.assertIn("here yet", done.stderr)
+
 
 if __name__ == "__main__":
     sys.exit(unittest.main())

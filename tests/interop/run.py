@@ -175,7 +175,7 @@ def get_binaries(versions):
         if done.returncode == 0:
             found[version] = (done.stdout.strip(), "", False)
         else:
-            found[version] = (None, why[0], done.returncode != 3 and "CI" in os.environ)
+            found[version] = (None, why[0], done.returncode != 77 and "CI" in os.environ)
     return found
 
 
