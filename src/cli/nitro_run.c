@@ -1,10 +1,12 @@
 /* tmkms nitro run: an enclave and everything it needs on its parent. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/nitro.h"
 #include "cli/nitro_enclave.h"
 #include "nitro/push.h"
+#include "parent/machine.h"
 #include "parent/run.h"
 
 struct flags {
@@ -53,8 +55,13 @@ static int take(const struct command *self, const struct flags *f, struct run_op
         .port = PUSH_PORT,
         .is_debug = f->is_debug,
         .is_verbose = f->verbose};
-    if (f->cid != NULL && !enclave_number(f->cid, 0, UINT32_MAX - 1, &ret->cid))
+    if (f->cid != NULL && !enclave_number(f->cid, 0, UINT32_MAX, &ret->cid))
         return command_usage(self, "'%s' is not a CID", f->cid);
+    if (f->cid != NULL && !machine_cid_is_free(ret->cid))
+        return command_usage(self,
+            "CID %" PRIu32 " is taken by the system; an enclave has one from %d on, which `tmkms "
+            "nitro describe-enclaves` shows",
+            ret->cid, MACHINE_CID_MIN);
     if (f->port != NULL && !enclave_number(f->port, 1, UINT32_MAX - 1, &ret->port))
         return command_usage(self, "'%s' is not a vsock port", f->port);
     if (!vsock_from(&ret->vsock, f->uds, &err) ||

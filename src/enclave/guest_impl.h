@@ -29,7 +29,8 @@ struct guest {
     /* PCR16 is extended once in the life of an enclave: from then on only this config is accepted. */
     bool is_measured;
     uint8_t measured[MEASURED_LEN], pcr16[MEASURED_LEN];
-    bool is_ready; /* keys unsealed, states open, session runs */
+    struct err refused; /* the last config was, with these words; "": it was not */
+    bool is_ready;      /* keys unsealed, states open, session runs */
     uint32_t log_port;
     _Atomic uint32_t *told_log_port; /* NULL: nobody wants to know */
     uint64_t log_due_us;

@@ -207,14 +207,23 @@ static bool answer_ready(struct guest *g, int sock)
     return push_frame_send(sock, &ready);
 }
 
+/* Who pushes the same until it is taken is told each time; the log has it once. */
+static void log_refusal(struct guest *g, const struct err *why)
+{
+    bool is_news = strcmp(g->refused.text, why->text) != 0;
+    g->refused = *why;
+    log_line(is_news ? LOG_ERROR : LOG_DEBUG, log_name, "config refused: %s", why->text);
+}
+
 static void serve_config(struct guest *g, struct guest_push *push, struct push_frame *frame)
 {
     struct pushed p = {0};
     struct err err;
     if (collect(g, push, &p, frame, &err) && apply(g, &p, &err)) {
+        g->refused.text[0] = '\0';
         (void)!answer_ready(g, push->child.control);
     } else {
-        log_line(LOG_ERROR, log_name, "config refused: %s", err.text);
+        log_refusal(g, &err);
         push_frame_fail(push->child.control, p.refusal, "%s", err.text);
     }
     config_free(&p.config);

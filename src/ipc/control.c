@@ -137,8 +137,9 @@ int control_recv(int sock, struct control *ret, int *fds, size_t fds_max, size_t
 {
     struct control msg;
     ssize_t n = fd_recv_msg(sock, &msg, sizeof msg, fds, fds_max, ret_fds_n);
+    /* ECONNRESET: the other side has ended, and not read all that it was sent. */
     if (n <= 0)
-        return n == 0 ? 0 : -1;
+        return n == 0 || errno == ECONNRESET ? 0 : -1;
     if ((size_t)n < sizeof msg.kind || (size_t)n != control_size(msg.kind) ||
         !control_is_sound(&msg)) {
         while (*ret_fds_n > 0)

@@ -19,7 +19,6 @@ enum {
     MEMORY_MIN_MIB = 64, /* NE_ERR_ENCLAVE_MEM_MIN_SIZE */
     MEMORY_MAX_MIB = 4 << 20,
     EIF_FACTOR = 4, /* what AWS's tool asks for: the image is unpacked beside itself */
-    CID_MIN = 4,
     STOP_US = 1500000,
     TURN_US = 50000,
     QUOTE_MAX = 600,
@@ -78,6 +77,11 @@ static bool is_text(const char *text, size_t cap)
     return memchr(text, '\0', cap) != NULL;
 }
 
+bool machine_cid_is_free(uint32_t cid)
+{
+    return cid >= MACHINE_CID_MIN && cid != UINT32_MAX;
+}
+
 static bool numbers_are_sound(const struct machine_options *o, struct err *err)
 {
     if (o->cpus > MACHINE_CPUS_MAX)
@@ -85,10 +89,10 @@ static bool numbers_are_sound(const struct machine_options *o, struct err *err)
     if (o->memory_mib != 0 && (o->memory_mib < MEMORY_MIN_MIB || o->memory_mib > MEMORY_MAX_MIB))
         return err_set(err, "%" PRIu32 " MiB of memory: an enclave has %d MiB at least",
             o->memory_mib, MEMORY_MIN_MIB);
-    if ((o->cid != 0 && o->cid < CID_MIN) || o->cid == UINT32_MAX)
+    if (o->cid != 0 && !machine_cid_is_free(o->cid))
         return err_set(err,
             "CID %" PRIu32 " is taken by the system; give one from %d on, or 0 for any", o->cid,
-            CID_MIN);
+            MACHINE_CID_MIN);
     return true;
 }
 

@@ -69,6 +69,10 @@ bool machine_options_check(const struct machine_options *o, struct err *err) ATT
 /* In MiB: four times the image, at least 64, a multiple of 2 (the huge pages of an enclave). */
 uint32_t machine_memory_for(uint64_t eif_size);
 
+/* May an enclave have this CID? Those below the first, and the last number, are the system's. */
+enum { MACHINE_CID_MIN = 4 };
+bool machine_cid_is_free(uint32_t cid);
+
 /* machine_end_abandoned ends the enclave of this name that AWS's tool runs although its keeper is dead. */
 bool machine_end_abandoned(const char *name, struct err *err) ATTR_MUST_USE;
 

@@ -50,6 +50,7 @@ struct persist {
     struct server *server;
     uint32_t cid;
     uint64_t alive_us;
+    bool was_asked;
     struct peer *peers;
     size_t peers_n, chains_n;
     struct chain chains[PERSIST_CHAINS_MAX];
@@ -357,6 +358,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 static void on_accepted(void *ctx, int fd)
 {
     struct persist *p = ctx;
+    p->was_asked = true;
     if (p->cid != 0 && vsock_peer_cid(fd) != p->cid) {
         log_line(
             LOG_WARN, log_name, "a connection from CID %" PRIu32 " is refused", vsock_peer_cid(fd));
@@ -397,6 +399,12 @@ struct persist *persist_new(struct server *s, uint32_t cid, struct err *err)
 void persist_set_cid(struct persist *p, uint32_t cid)
 {
     p->cid = cid;
+    p->was_asked = false;
+}
+
+bool persist_was_asked(const struct persist *p)
+{
+    return p->was_asked;
 }
 
 /* What a state file must be, and how the `state` commands find it. */

@@ -17,7 +17,7 @@ struct persist;
 
 /* cid: the only enclave that may connect, 0: any, PERSIST_NOBODY: none yet. */
 struct persist *persist_new(struct server *s, uint32_t cid, struct err *err);
-/* Another enclave took the place of the one before. */
+/* Another enclave took the place of the one before, and has not asked yet. */
 void persist_set_cid(struct persist *p, uint32_t cid);
 
 enum persist_opened {
@@ -37,6 +37,8 @@ bool persist_listen(struct persist *p, int listener, struct err *err) ATTR_MUST_
  * (monotonic, 0: never). It is the signer that answers, over a connection that no stranger can crowd. */
 void persist_probe(struct persist *p);
 uint64_t persist_alive_us(const struct persist *p);
+/* Has an enclave asked for a state since then, in vain or not? */
+bool persist_was_asked(const struct persist *p);
 void persist_free(struct persist *p); /* before the server stops */
 
 #endif

@@ -206,6 +206,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     run_push_tick(r, now);
     run_enclave_tick(r, now);
     run_life_tick(r, now);
+    run_watch_tick(r, now);
     if (!r->is_stopping && pulse_is_lost(&r->pulse, r->limits, now) && !run_life_is_proven(r, now))
         run_lose_enclave(r, r->hangs                ? "a process in it hangs"
                             : r->pulse.has_answered ? "it does not answer"

@@ -89,7 +89,8 @@ struct run {
     struct run_life life;
     struct ping ping;
     struct pulse pulse;
-    bool hangs; /* it answers, but one of its processes does not */
+    bool hangs;           /* it answers, but one of its processes does not */
+    bool is_silence_told; /* of the enclave that somebody else starts */
     const struct pulse_limits *limits;
 };
 
@@ -123,6 +124,8 @@ void run_push_stop(struct run *r);
 
 /* ---- run_watch.c: does it answer? ---- */
 
+/* Who waits for an enclave that does not come is told once. */
+void run_watch_tick(struct run *r, uint64_t now_us);
 void run_ping_due(evutil_socket_t fd, short what, void *run); /* of the timer: asks now */
 void run_on_answer(void *run, enum ping_answer answer, const struct err *why);
 /* It is given up, and ended unless somebody else started it. */

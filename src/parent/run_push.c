@@ -127,6 +127,17 @@ static void take_output(int fd, struct evbuffer *text)
         ;
 }
 
+/* It asks for its states when it has its keys. */
+static void tell_slow(struct run *r)
+{
+    const char *what = persist_was_asked(r->persist) ? "its state" : "KMS";
+    log_line(LOG_WARN, log_name,
+        "the enclave has its configuration for %d s and is not ready: it waits for %s, and goes on "
+        "when that comes",
+        SLOW_US / 1000000, what);
+    notify_status(&r->notify, "not ready: the enclave waits for %s", what);
+}
+
 void run_push_tick(struct run *r, uint64_t now_us)
 {
     struct run_push *p = &r->push;
@@ -136,11 +147,7 @@ void run_push_tick(struct run *r, uint64_t now_us)
     take_output(p->errors, p->errors_text);
     if (!p->is_slow_told && r->phase != PHASE_READY && now_us - p->since_us > SLOW_US) {
         p->is_slow_told = true;
-        log_line(LOG_WARN, log_name,
-            "the enclave has its configuration for %d s and is not ready: it waits for KMS or for "
-            "its state, and goes on when they come",
-            SLOW_US / 1000000);
-        notify_status(&r->notify, "not ready: the enclave waits for KMS or for its state");
+        tell_slow(r);
     }
     if (now_us - p->since_us > LIFE_US)
         kill(p->pid, SIGKILL);

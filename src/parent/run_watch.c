@@ -1,4 +1,5 @@
 /* Does the enclave answer? */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -12,6 +13,7 @@ enum {
     PING_SOON_US = 20000,        /* until the first answer, */
     PING_SOON_FOR_US = 10000000, /* but not for ever */
     PING_AGAIN_US = 500000,      /* after one that failed */
+    SILENCE_US = 8000000,
 };
 
 void run_lose_enclave(struct run *r, const char *why)
@@ -67,6 +69,7 @@ void run_on_answer(void *ctx, enum ping_answer answer, const struct err *why)
     }
     r->pulse.since_us = clock_monotonic_us();
     r->pulse.has_answered = true;
+    r->is_silence_told = false;
     run_due_in(r->ping_due, PING_EVERY_US);
     if (r->phase == PHASE_BOOTING && answer != PING_WAITING && r->options->how != RUN_ATTACH) {
         run_on_foreign(r, "it was ready before this service has pushed anything");
@@ -76,6 +79,24 @@ void run_on_answer(void *ctx, enum ping_answer answer, const struct err *why)
         run_enter(r, PHASE_ANSWERING);
         run_due_in(r->push_due, 0);
     }
+}
+
+void run_watch_tick(struct run *r, uint64_t now_us)
+{
+    char where[VSOCK_PATH_MAX + 64];
+    bool is_silent = r->options->how == RUN_ATTACH && r->phase == PHASE_BOOTING;
+    if (!is_silent || r->is_silence_told || now_us - r->phase_since_us < SILENCE_US)
+        return;
+    r->is_silence_told = true;
+    if (r->vsock.uds[0] != '\0')
+        snprintf(where, sizeof where, "behind %s", r->vsock.uds);
+    else
+        snprintf(where, sizeof where, "with CID %" PRIu32, r->cid);
+    log_line(LOG_WARN, log_name,
+        "no enclave %s answers on port %" PRIu32 ". `tmkms nitro describe-enclaves` (or `nitro-cli "
+        "describe-enclaves`) shows those that run, with their CIDs; it is asked until it answers",
+        where, r->options->port);
+    notify_status(&r->notify, "no enclave %s answers", where);
 }
 
 void run_ping_due(evutil_socket_t fd, short what, void *arg)

@@ -340,7 +340,10 @@ static bool is_expected(const struct worker *w, struct err *err)
     char is[2 * PUBLIC_KEY_MAX + 1], wanted[2 * PUBLIC_KEY_MAX + 1];
     hex_upper(bytes_of(got->bytes, got->len), is);
     hex_upper(bytes_of(expected->bytes, expected->len), wanted);
-    return err_set(err, "the key is %s, but public_key in the configuration is %s", is, wanted);
+    return err_set(err,
+        "the key is %s, but public_key in the configuration is %s; correct the one that is wrong, "
+        "then start again",
+        is, wanted);
 }
 
 /* The key comes from a file or, sealed, from an envelope; from here on a chain is a chain. */

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from e2e_node import Asker
 from e2e_rig import CHAIN, SIM, Failure, chains, wait_until
+from chain import Key
 from run_rig import HEAL_SECONDS, SIGN_SECONDS, RunRig, running_rig
 
 KILLS = ("start", "@signer", "@keeper")
@@ -89,7 +90,7 @@ def no_kms(workspace):
     rig = RunRig(workspace).prepare_with_gate()
     node = Asker(rig.socket, CHAIN)
     rig.start_run()
-    rig.wait_says("it waits for KMS")
+    rig.wait_says("it waits for KMS, and goes on when that comes")
     enclave = rig.pid_of("start")
     time.sleep(3)  # it tries again all the time
     rig.must_say_once("it waits for KMS")
@@ -203,7 +204,7 @@ def attached(workspace):
     rig.run = rig.make_run("--cid", 16, "--vsock-uds", rig.uds)
     node = Asker(rig.socket, CHAIN)
     rig.start_run()
-    time.sleep(1)
+    rig.wait_says(f"no enclave behind {rig.uds} answers on port 5050. `tmkms nitro describe-enclaves`")
     for n in (1, 2):
         rig.start_enclave()
         rig.wait_ready(n)
@@ -211,13 +212,34 @@ def attached(workspace):
         if n == 1:
             enclave.kill_group()
             rig.wait_says("the enclave is lost")
+    rig.must_say_once("no enclave behind")
     rig.run.stop(signal.SIGTERM, 10)
     if enclave.code() is not None:
         raise Failure("the enclave was ended, which another had started")
     return f"{node.finish().count} signatures by two enclaves"
 
 
+def wrong_key(workspace):
+    """A fault that does not pass by itself: said once, with what to do; Ctrl-C is no fault."""
+    rig = RunRig(workspace).prepare()
+    other = Key(rig.folder / "other.key")
+    rig.config.write_text(rig.config.read_text().replace(rig.key.public.hex(), other.public.hex()))
+    rig.state_file.unlink()
+    rig.init_state(other)
+    rig.start_run()
+    words = f"public_key in the configuration is {other.public.hex().upper()}; correct the one that is wrong, then start again"
+    rig.wait_says(words)
+    time.sleep(9)  # three pushes more
+    if rig.run.log_text().count(words) > 2 or rig.run.log_text().count("tmkms::run: the enclave does not take") != 1:
+        raise Failure(f"it is said more than once by the supervisor and by the enclave: {rig.run.log_text()}")
+    os.killpg(rig.run.popen.pid, signal.SIGINT)
+    code = rig.run.popen.wait(10)
+    if code != 0 or "control socket is broken" in rig.run.log_text():
+        raise Failure(f"Ctrl-C: it ended with {code}: {rig.run.log_text()}")
+    return "once by the supervisor, once by the enclave"
+
+
 SCENARIOS = [("killed-often", killed_often), ("hung-signer", hung_inside("@signer")), ("hung-session", hung_inside("@session")),
              ("credentials", credentials_end), ("hung", hung), ("attached", attached),
-             ("no-kms", no_kms), ("no-validator", no_validator),
+             ("wrong-key", wrong_key), ("no-kms", no_kms), ("no-validator", no_validator),
              *[(f"killed-{name.strip('@').replace('start', 'enclave')}", killed_one(name)) for name in KILLS]]

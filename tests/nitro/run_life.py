@@ -153,6 +153,8 @@ def wrong(workspace):
     case(1, "instance", "--simulate", "--instance", "not-an-instance")
     case(1, "longer than", "--simulate", "--role", f"arn:aws:iam::{ACCOUNT}:role/" + "x" * 200)
     case(2, "is not a CID", "--cid", "x")
+    for cid in (0, 3, 0xffffffff):
+        case(2, f"CID {cid} is taken by the system; an enclave has one from 4 on", "--cid", cid)
     case(2, "unexpected argument", "--simulate", "x")
     case(1, "is too long for a socket", env={"TMKMS_RUN_DIR": str(rig.folder / ("x" * 80))})
     case(1, "/nowhere.eif cannot be opened", "--qemu", "--eif", "/nowhere.eif")
