@@ -358,13 +358,13 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 static void on_accepted(void *ctx, int fd)
 {
     struct persist *p = ctx;
-    p->was_asked = true;
     if (p->cid != 0 && vsock_peer_cid(fd) != p->cid) {
         log_line(
             LOG_WARN, log_name, "a connection from CID %" PRIu32 " is refused", vsock_peer_cid(fd));
         fd_close(&fd);
         return;
     }
+    p->was_asked = true;
     struct peer *peer = p->peers_n < PEERS_MAX ? calloc(1, sizeof *peer) : NULL;
     if (peer != NULL)
         peer->readable = event_new(p->server->base, fd, EV_READ | EV_PERSIST, on_readable, peer);
