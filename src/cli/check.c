@@ -107,11 +107,9 @@ static int run(const struct command *self, int argc, char **argv)
         {.letter = 'c', .name = "config", .value = &config},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     return check(config_path(config));
 }
 

@@ -269,3 +269,12 @@ int command_flags(
     *argv += optind;
     return COMMAND_GO_ON;
 }
+
+int command_flags_only(
+    const struct command *self, const struct command_flag *flags, int argc, char **argv)
+{
+    int exit_code = command_flags(self, flags, &argc, &argv);
+    if (exit_code == COMMAND_GO_ON && argc > 0)
+        return command_usage(self, "unexpected argument '%s'", argv[0]);
+    return exit_code;
+}

@@ -53,6 +53,10 @@ enum { COMMAND_GO_ON = -1 };
 int command_flags(const struct command *self, const struct command_flag *flags, int *argc,
     char ***argv) ATTR_MUST_USE;
 
+/* command_flags_only is for a command without arguments: one that is left over is wrong usage. */
+int command_flags_only(const struct command *self, const struct command_flag *flags, int argc,
+    char **argv) ATTR_MUST_USE;
+
 /* Wrong usage: prints the text to standard error, points at `--help` and returns EXIT_USAGE. */
 int command_usage(const struct command *self, const char *fmt, ...) ATTR_PRINTF(2, 3);
 /* "error: text" on standard error (coloured on a terminal only); returns EXIT_FAILED. */

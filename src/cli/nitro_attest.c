@@ -106,11 +106,9 @@ int nitro_attest(const struct command *self, int argc, char **argv)
         ENCLAVE_OPTION_FLAGS(options),
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     exit_code = enclave_from(self, &options, &enclave);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;

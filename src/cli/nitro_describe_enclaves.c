@@ -53,11 +53,9 @@ int nitro_describe_enclaves(const struct command *self, int argc, char **argv)
         {0, "metadata", NULL, &with_metadata},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (!kept_list(seen, &n, &err))
         return command_failed("%s", err.text);
     json_t *all = json_array();

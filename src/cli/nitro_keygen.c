@@ -226,11 +226,9 @@ int nitro_keygen(const struct command *self, int argc, char **argv)
         ENCLAVE_OPTION_FLAGS(args.enclave),
     };
     demand_flags(&args.demand, flags + OWN_FLAGS_N);
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (args.place.key_id == NULL)
         return command_usage(self, "under which KMS key? Give its ARN with --key-id");
     if (args.out != NULL && args.prefix != NULL)

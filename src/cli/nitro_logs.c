@@ -34,11 +34,9 @@ int nitro_logs(const struct command *self, int argc, char **argv)
         {0, "vsock-uds", &uds, NULL},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (port_text == NULL || !enclave_number(port_text, 1, UINT32_MAX - 1, &port))
         return command_usage(self, "which vsock port? Give log_vsock_port with -p");
     if (!vsock_from(&vsock, uds, &err))

@@ -142,11 +142,9 @@ int nitro_persist(const struct command *self, int argc, char **argv)
         {'v', "verbose", NULL, &verbose},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (o.config == NULL && (o.ports.n == 0 || o.files.n == 0))
         return command_usage(self, "which port and which state file? Give -p and -s, or -c");
     if (o.cid_text != NULL && !enclave_number(o.cid_text, 1, UINT32_MAX - 1, &o.cid))

@@ -63,11 +63,9 @@ int nitro_proxy(const struct command *self, int argc, char **argv)
         {'v', "verbose", NULL, &verbose},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (o.ports.n == 0 || o.ports.n != o.targets.n)
         return command_usage(self, "each -p needs a -u or a --tcp, and the other way round");
     if (!vsock_from(&o.vsock, uds, &err))

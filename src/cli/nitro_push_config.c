@@ -177,11 +177,9 @@ int nitro_push_config(const struct command *self, int argc, char **argv)
         ENCLAVE_OPTION_FLAGS(options),
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (log_port != NULL && !enclave_number(log_port, 1, UINT32_MAX - 1, &o.log_port))
         return command_usage(self, "'%s' is not a vsock port", log_port);
     exit_code = enclave_from(self, &options, &enclave);

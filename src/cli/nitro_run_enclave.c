@@ -185,11 +185,9 @@ int nitro_run_enclave(const struct command *self, int argc, char **argv)
         {0, "instance", &f.instance, NULL},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     exit_code = take(self, &f, &options);
     return exit_code == COMMAND_GO_ON ? start(&options) : exit_code;
 }

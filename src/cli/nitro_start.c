@@ -19,11 +19,9 @@ int nitro_start(const struct command *self, int argc, char **argv)
         {'v', "verbose", NULL, &verbose},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if (port != NULL && !enclave_number(port, 1, UINT32_MAX - 1, &options.port))
         return command_usage(self, "'%s' is not a vsock port", port);
     if (!vsock_from(&options.vsock, uds, &err))

@@ -98,11 +98,9 @@ int nitro_terminate_enclave(const struct command *self, int argc, char **argv)
         {0, "all", NULL, &w.all},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     if ((w.id != NULL) + (w.name != NULL) + w.all != 1)
         return command_usage(self, "which enclave? Give --enclave-name, --enclave-id or --all");
     return end_all(&w);

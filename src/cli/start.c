@@ -40,11 +40,9 @@ static int run(const struct command *self, int argc, char **argv)
         {.letter = 'v', .name = "verbose", .is_set = &verbose},
         {0},
     };
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     set_level(verbose);
     log_line(LOG_INFO, "tmkms::commands::start", "tmkms %s starting up...", TMKMS_VERSION);
     struct problems problems = {0};

@@ -6,11 +6,9 @@
 static int run(const struct command *self, int argc, char **argv)
 {
     const struct command_flag flags[] = {{0}};
-    int exit_code = command_flags(self, flags, &argc, &argv);
+    int exit_code = command_flags_only(self, flags, argc, argv);
     if (exit_code != COMMAND_GO_ON)
         return exit_code;
-    if (argc > 0)
-        return command_usage(self, "unexpected argument '%s'", argv[0]);
     puts(TMKMS_VERSION);
     return EXIT_DONE;
 }
