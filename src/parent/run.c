@@ -57,7 +57,7 @@ void run_enter(struct run *r, enum run_phase phase)
         notify_status(&r->notify, "%s", words[phase]);
 }
 
-static void leave_loop(struct run *r, int exit_code)
+void run_leave(struct run *r, int exit_code)
 {
     r->exit_code = exit_code;
     event_base_loopbreak(r->server.base);
@@ -98,7 +98,7 @@ static void start_failed(struct run *r, bool is_busy, const char *why)
             "%d starts in a row have failed, the last one so: %s. This process ends, for the "
             "service manager to start it again",
             STARTS_MAX, why);
-        leave_loop(r, EXIT_FAILURE);
+        run_leave(r, EXIT_FAILURE);
         return;
     }
     run_due_in(r->start_due, wait_us);
@@ -190,7 +190,7 @@ static void leave_stuck(struct run *r)
     log_line(LOG_ERROR, log_name,
         "nothing has happened for too long; this process ends, for the service manager to start it "
         "again");
-    leave_loop(r, EXIT_FAILURE);
+    run_leave(r, EXIT_FAILURE);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)

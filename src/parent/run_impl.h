@@ -143,6 +143,8 @@ void run_on_foreign(struct run *r, const char *words);
 
 /* ---- run.c: the phases ---- */
 
+/* Ends the loop, and with it the process. */
+void run_leave(struct run *r, int exit_code);
 void run_enter(struct run *r, enum run_phase phase);
 /* What SIGHUP asked for is done, or cannot be done now. */
 void run_reloaded(struct run *r);

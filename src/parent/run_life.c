@@ -19,8 +19,7 @@ enum {
  * monitor said of its other processes counts. */
 static bool hangs(const struct run *r, uint64_t now_us)
 {
-    uint64_t limit = r->pulse.is_busy ? r->limits->busy_us : r->limits->answer_us;
-    return r->hangs || (r->pulse.asked_us != 0 && now_us - r->pulse.asked_us > limit);
+    return r->hangs || pulse_question_hangs(&r->pulse, r->limits, now_us);
 }
 
 void run_life_tick(struct run *r, uint64_t now_us)
@@ -70,8 +69,7 @@ void run_on_foreign(struct run *r, const char *words)
             "the enclave runs under a configuration that this service did not push: %s. Whoever "
             "started it has to end it and start it anew; this process ends",
             words);
-        r->exit_code = EXIT_FAILURE;
-        event_base_loopbreak(r->server.base);
+        run_leave(r, EXIT_FAILURE);
         return;
     }
     log_line(LOG_ERROR, log_name,

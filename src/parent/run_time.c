@@ -56,16 +56,20 @@ const struct pulse_limits PULSE_LIMITS_EMULATED = {
     .silence_us = 60ULL * SECOND,
 };
 
+bool pulse_question_hangs(const struct pulse *p, const struct pulse_limits *limits, uint64_t now_us)
+{
+    uint64_t answer_us = p->is_busy ? limits->busy_us : limits->answer_us;
+    return p->asked_us != 0 && now_us - p->asked_us > answer_us;
+}
+
 bool pulse_is_lost(const struct pulse *p, const struct pulse_limits *limits, uint64_t now_us)
 {
     if (p->since_us == 0)
         return false;
     if (!p->has_answered)
         return now_us - p->since_us > limits->start_us;
-    uint64_t answer_us = p->is_busy ? limits->busy_us : limits->answer_us;
     uint64_t silence_us = p->is_busy ? limits->busy_us + limits->silence_us : limits->silence_us;
-    return (p->asked_us != 0 && now_us - p->asked_us > answer_us) ||
-           now_us - p->since_us > silence_us;
+    return pulse_question_hangs(p, limits, now_us) || now_us - p->since_us > silence_us;
 }
 
 void pulse_begin_again(struct pulse *p, uint64_t now_us)

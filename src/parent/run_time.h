@@ -60,6 +60,10 @@ extern const struct pulse_limits PULSE_LIMITS, PULSE_LIMITS_EMULATED;
  * push has ended), and when it was this process that stood still. */
 void pulse_begin_again(struct pulse *p, uint64_t now_us);
 
+/* pulse_question_hangs: has a ping waited too long for its answer? */
+bool pulse_question_hangs(
+    const struct pulse *p, const struct pulse_limits *limits, uint64_t now_us);
+
 /* pulse_is_lost: is it to be given up? */
 bool pulse_is_lost(const struct pulse *p, const struct pulse_limits *limits, uint64_t now_us);
 
